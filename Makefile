@@ -1,0 +1,48 @@
+# make demo and make test need nothing but Python 3.11 and make: the virtual environment is made on the way.
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python)
+PYTEST_ARGS ?= -n auto --dist loadfile
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The tests' matrices are small: one thread a process and a process a core is faster than threads that compete.
+THREADS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types notebooks clean
+
+help:
+	@echo "make demo       train a robust network on the Wisconsin breast cancer data; results in demo/"
+	@echo "make test       run the tests            (PYTEST_ARGS='...' replaces '$(PYTEST_ARGS)')"
+	@echo "make lint       check style and format   make format   mend both"
+	@echo "make types      check types              make notebooks   run every notebook"
+	@echo "make clean      remove what these commands made, the virtual environment too"
+
+$(READY): setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	touch $@
+
+demo: $(READY)
+	$(BIN)/convexadv demo --out demo
+
+test: $(READY)
+	$(THREADS) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)
+	$(BIN)/mypy
+
+# Each notebook runs from top to bottom in its own folder; the files are left as they are.
+notebooks: $(READY)
+	set -e; for book in $(sort $(wildcard notebooks/*.ipynb)); do $(BIN)/jupyter-execute "$$book"; done
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,44 @@
+"""Two-layer networks trained to certified global optimality, adversarial training included.
+
+Names are loaded when they are first used, so that ``import convexadv`` needs neither torch nor cvxpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "PolynomialProblem": "problems",
+    "OptimalityCertificate": "problems",
+    "solve": "solvers",
+    "Solution": "solvers",
+    "Status": "solvers",
+    "PolynomialNetwork": "networks",
+    "save": "files",
+    "load": "files",
+    "attack": "robustness",
+    "AttackResult": "robustness",
+    "certify": "robustness",
+    "worst_case_margin": "robustness",
+    "robust_accuracy": "robustness",
+    "RobustnessCertificate": "robustness",
+    "InputError": "errors",
+    "FileFormatError": "errors",
+    "CertificateError": "errors",
+    "SolverUnavailableError": "errors",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'convexadv' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,262 @@
+"""What every network of the package shares: labels, input scaling, evaluation of arrays and tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import _labels
+from ._arrays import Array, is_tensor, to_numpy
+from .errors import InputError
+
+_BLOCK = 1 << 22  # entries of the inputs that are evaluated at a time outside of autograd
+
+
+class Network(torch.nn.Module):
+    """What the networks of the package share: labels, input scaling, evaluation of arrays.
+
+    A subclass registers its weights, then calls :meth:`_set_inputs` and :meth:`_set_classes`, and defines
+    ``forward`` and the properties ``n_features`` and ``n_outputs``. Not to be used by itself.
+    """
+
+    shift: torch.Tensor
+    scale: torch.Tensor
+    classes: np.ndarray | None
+
+    casts_inputs = True
+    """``forward`` takes inputs of any real dtype."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metadata: dict[str, Any] = {}
+
+    @property
+    def n_features(self) -> int:
+        """Number of input features d."""
+        raise NotImplementedError
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs C: 1 for two classes or one target."""
+        raise NotImplementedError
+
+    def _set_inputs(self, shift: Any, scale: Any, like: torch.Tensor) -> None:
+        """Register the buffers of the input scaling, in the dtype and on the device of ``like``."""
+        d = self.n_features
+        for name, value, default in (("shift", shift, 0.0), ("scale", scale, 1.0)):
+            value = np.full(d, default) if value is None else value
+            tensor = weight_tensor(value, name, 1, like.dtype, like.device)
+            if len(tensor) != d:
+                raise InputError(f"{name} must have one entry a feature: got {len(tensor)} for {d} features.")
+            self.register_buffer(name, tensor)
+        if not bool((self.scale > 0).all()):
+            raise InputError("scale must be positive in every entry; use 1 for a feature that is not scaled.")
+
+    def _set_classes(self, classes: Any) -> None:
+        self.classes = None if classes is None else _labels.as_classes(classes)
+        if self.classes is None:
+            return
+        count, outputs = len(self.classes), self.n_outputs
+        if count != outputs and (count, outputs) != (2, 1):
+            raise InputError(
+                f"classes holds {count} labels, which need {count} outputs (or one for two labels), but "
+                f"coefficients has {outputs}."
+            )
+
+    def scores(self, X: Array) -> Array:
+        """Evaluate f(x) on the rows, in blocks of rows and without autograd.
+
+        Parameters
+        ----------
+        X : array or tensor (n, d)
+            Raw inputs.
+
+        Returns
+        -------
+        array or tensor (n,) or (n, C)
+            Of the kind of X, in the precision of the network. With two classes and one output, a positive
+            score speaks for the second class.
+
+        Raises
+        ------
+        InputError
+            If X has another shape, is not numeric, or holds NaN or infinite values.
+        """
+        tensor = is_tensor(X)
+        rows: Array = X if tensor else np.asarray(X)
+        self._check_rows(rows)
+        shape = (0,) if self.n_outputs == 1 else (0, self.n_outputs)
+        blocks = [self.shift.new_empty(shape)]
+        size = max(1, _BLOCK // max(1, self.n_features))
+        for start in range(0, len(rows), size):
+            block = rows[start : start + size]
+            if not tensor:  # a copy: read-only and reversed arrays have no tensor form
+                block = torch.from_numpy(np.array(block, dtype=_working_dtype(block)))
+            block = block.detach().to(self.shift.device)
+            block = block if block.is_floating_point() else block.double()
+            if not bool(torch.isfinite(block).all()):
+                row, column = np.argwhere(~to_numpy(torch.isfinite(block)))[0]
+                raise InputError(f"X must be finite: row {start + row}, column {column} is NaN or infinite.")
+            with torch.no_grad():
+                blocks.append(self(block))
+        result = torch.cat(blocks)
+        return result.to(X.device) if tensor else to_numpy(result)
+
+    def predict(self, X: Array) -> Array:
+        """Predict the label of each row, or its value for regression.
+
+        Parameters
+        ----------
+        X : array or tensor (n, d)
+            Raw inputs.
+
+        Returns
+        -------
+        array or tensor
+            (n,) labels; (n,) or (n, C) values if ``classes`` is None. Of the kind of X, but text labels are
+            always a NumPy array. A two-class score of zero gives the first class.
+
+        Raises
+        ------
+        InputError
+            As :meth:`scores`.
+        """
+        scores = self.scores(X)
+        if self.classes is None:
+            return scores
+        index = (scores > 0) * 1 if scores.ndim == 1 else scores.argmax(1)
+        if not is_tensor(index):
+            return self.classes[index]
+        kind = self.classes.dtype.kind
+        if kind == "U":
+            return self.classes[to_numpy(index)]
+        labels = self.classes.astype(np.int64) if kind == "u" else self.classes
+        return torch.from_numpy(labels.copy()).to(index.device)[index]
+
+    def margins(self, X: Array, y: Any) -> Array:
+        """Compute the margin of each row: positive where the label is the one predicted.
+
+        ``y f(x)`` with y = -1 for the first and +1 for the second class, or
+        ``f_y(x) - max over c != y of f_c(x)``.
+
+        Parameters
+        ----------
+        X : array or tensor (n, d)
+            Raw inputs.
+        y : array-like (n,)
+            Labels out of ``classes``.
+
+        Returns
+        -------
+        array or tensor (n,)
+            Of the kind of X.
+
+        Raises
+        ------
+        InputError
+            As :meth:`scores`; if a label is unknown; for a regression network.
+        """
+        if self.classes is None:
+            raise InputError("margins need classes, and this network has none (it predicts values).")
+        scores = self.scores(X)
+        index = _labels.label_indices(y, self.classes, len(scores))
+        result = class_margins(torch.as_tensor(scores), torch.as_tensor(index))
+        return result if is_tensor(X) else to_numpy(result)
+
+    def _check_rows(self, rows: Array) -> None:
+        if rows.ndim != 2 or rows.shape[1] != self.n_features:
+            raise InputError(f"X must have shape (n, {self.n_features}), got {tuple(rows.shape)}.")
+        if not is_tensor(rows) and rows.dtype.kind not in "biuf":
+            raise InputError(f"X must hold numbers, got the dtype {rows.dtype}.")
+
+    def _to_parts(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors and settings for a file."""
+        raise NotImplementedError
+
+    @classmethod
+    def _from_parts(
+        cls, tensors: dict[str, torch.Tensor], settings: dict[str, Any], classes: np.ndarray | None
+    ) -> Network:
+        """Rebuild the network from a file, with copies of the tensors; InputError if a part is wrong."""
+        raise NotImplementedError
+
+    def _describe_classes(self) -> str:
+        return "" if self.classes is None else f", classes={_labels.summary(self.classes)}"
+
+
+def class_margins(scores: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Compute the margins of scores: ``y f`` for one output, else ``f_y - max over c != y of f_c``.
+
+    Parameters
+    ----------
+    scores : tensor (n,) or (n, C)
+        Outputs of a network.
+    index : tensor (n,) of int64
+        Position of each label in the sorted classes; 0 and 1 are y = -1 and y = +1.
+
+    Returns
+    -------
+    tensor (n,)
+    """
+    index = index.to(scores.device)
+    if scores.ndim == 1:
+        return (2 * index - 1).to(scores.dtype) * scores
+    own = scores.gather(1, index[:, None])
+    return own[:, 0] - scores.scatter(1, index[:, None], -torch.inf).amax(1)
+
+
+def weight_tensor(
+    value: Any,
+    name: str,
+    ndim: int | tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """Copy weights to a finite tensor with the wanted number of dimensions.
+
+    Parameters
+    ----------
+    value : array-like or tensor
+        The weights.
+    name : str
+        What they are called in an error.
+    ndim : int or tuple of int
+        Numbers of dimensions allowed.
+    dtype : torch.dtype
+        Precision of the result.
+    device : torch.device, optional
+        Device of the result; that of ``value`` if not given.
+
+    Returns
+    -------
+    tensor
+
+    Raises
+    ------
+    InputError
+        If the value is not a real array of that many dimensions, or not finite in that precision.
+    """
+    if is_tensor(value):
+        tensor = value.detach()
+    else:
+        try:
+            array = np.array(value, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name} must be an array of real numbers.") from error
+        tensor = torch.from_numpy(array)
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    if tensor.ndim not in allowed or tensor.is_complex():
+        dimensions = " or ".join(str(number) for number in allowed)
+        raise InputError(
+            f"{name} must be a real array with {dimensions} dimension(s), got shape {tuple(tensor.shape)}."
+        )
+    tensor = tensor.to(dtype=dtype, device=device, copy=True).contiguous()
+    if not bool(torch.isfinite(tensor).all()):
+        raise InputError(f"{name} must be finite in {dtype}, got a NaN or infinite entry.")
+    return tensor
+
+
+def _working_dtype(block: np.ndarray) -> type:
+    return np.float32 if block.dtype == np.float32 else np.float64

@@ -1,0 +1,281 @@
+r"""Norm balls of perturbations: projection, support function, dual norm, gauge. NumPy and torch.
+
+The balls are ``{delta : ||delta||_p <= r}`` for p = 1, 2, infinity and the ellipsoid
+``{delta : ||delta / scale||_2 <= r, delta_j = 0 where scale_j = 0}``. Arrays have the features in their last
+dimension; a radius is a number or has the shape of the leading dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ._arrays import Array, is_tensor, namespace
+from .errors import InputError
+
+NORMS = ("l1", "l2", "linf")
+_DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
+_NEWTON_STEPS = 60
+_CLIP_ROUNDS = 20
+
+
+def check_norm(norm: Any, allowed: Sequence[str] = NORMS) -> None:
+    """Raise an error for a norm that is not one of the names allowed.
+
+    Parameters
+    ----------
+    norm : str
+        The name given.
+    allowed : sequence of str
+        The names known where it was given.
+
+    Raises
+    ------
+    InputError
+        If it is another one.
+    """
+    if norm not in allowed:
+        names = " or ".join(f'"{name}"' for name in allowed)
+        raise InputError(f"norm must be {names}, got {norm!r}.")
+
+
+def dual_norm_name(norm: str) -> str:
+    """Name the dual norm: ``||g||_* = max of g'delta over ||delta|| <= 1``.
+
+    Parameters
+    ----------
+    norm : "l1", "l2" or "linf"
+        The norm of the ball.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InputError
+        If the norm is another one.
+    """
+    check_norm(norm)
+    return _DUAL[norm]
+
+
+def gauge(delta: Array, norm: str, scale: Array | None = None) -> Array:
+    """Measure perturbations: the radius of the smallest ball that holds each of them.
+
+    Parameters
+    ----------
+    delta : (..., d)
+        Perturbations.
+    norm : "l1", "l2" or "linf"
+        Norm of the ball.
+    scale : (d,), optional
+        Half axes >= 0 of the unit ellipsoid, for "l2".
+
+    Returns
+    -------
+    (...)
+        ``||delta||_p`` or ``||delta / scale||_2``; infinity where a feature of scale zero is perturbed.
+
+    Raises
+    ------
+    InputError
+        For an unknown norm, or a scale with a norm other than "l2".
+    """
+    _check(norm, scale)
+    xp = namespace(delta)
+    if scale is not None:
+        scale = _like(scale, delta)
+        fixed = scale == 0
+        # Infinity only where it is needed: 0 / 0 would be NaN and a warning.
+        stretched = delta / xp.where(fixed, xp.ones_like(scale), scale)
+        delta = xp.where(fixed & (delta != 0), xp.full_like(delta, xp.inf), stretched)
+    if norm == "l1":
+        return abs(delta).sum(-1)
+    if norm == "linf":
+        return xp.amax(abs(delta), -1)
+    return xp.sqrt((delta * delta).sum(-1))
+
+
+def support(direction: Array, radius: Any, norm: str, scale: Array | None = None) -> Array:
+    """Maximise ``direction'delta`` over the ball: the radius times the dual norm.
+
+    Parameters
+    ----------
+    direction : (..., d)
+        Directions.
+    radius : float or (...)
+        Radius of each ball, in the units of delta.
+    norm : "l1", "l2" or "linf"
+        Norm of the ball.
+    scale : (d,), optional
+        Half axes >= 0 of the unit ellipsoid, for "l2".
+
+    Returns
+    -------
+    (...)
+        ``r ||direction||_q``, or ``r ||scale * direction||_2``.
+
+    Raises
+    ------
+    InputError
+        For an unknown norm, or a scale with a norm other than "l2".
+    """
+    _check(norm, scale)
+    if scale is not None:
+        direction = direction * _like(scale, direction)
+    return _like(radius, direction) * gauge(direction, _DUAL[norm])
+
+
+def project(delta: Array, radius: Any, norm: str, scale: Array | None = None) -> Array:
+    """Project perturbations on the ball, in the Euclidean distance.
+
+    Parameters
+    ----------
+    delta : (..., d)
+        Perturbations, floating.
+    radius : float or (...)
+        Radius >= 0 of each ball, in the units of delta.
+    norm : "l1", "l2" or "linf"
+        Norm of the ball.
+    scale : (d,), optional
+        Half axes >= 0 of the unit ellipsoid, for "l2".
+
+    Returns
+    -------
+    (..., d)
+        The nearest points of the balls; delta itself where it lies inside.
+
+    Raises
+    ------
+    InputError
+        For an unknown norm, or a scale with a norm other than "l2".
+
+    Notes
+    -----
+    l1 subtracts the threshold ``max_k (|delta|_(1) + ... + |delta|_(k) - r) / k`` from the magnitudes (Duchi,
+    Shalev-Shwartz, Singer, Chandra, ICML 2008). The ellipsoid solves its secular equation by Newton's method.
+    """
+    _check(norm, scale)
+    xp = namespace(delta)
+    radius = _like(radius, delta)[..., None]
+    if scale is not None:
+        return _project_ellipsoid(delta, radius, _like(scale, delta))
+    if norm == "linf":
+        return xp.clip(delta, -radius, radius)
+    length = gauge(delta, norm)[..., None]
+    outside = length > radius
+    if norm == "l2":
+        return delta * _ratio(radius, length, outside)
+    magnitude = abs(delta)
+    ordered = -_sorted(-magnitude)
+    count = xp.ones_like(delta).cumsum(-1)
+    threshold = xp.amax((ordered.cumsum(-1) - radius) / count, -1)[..., None]
+    shrunk = xp.sign(delta) * xp.clip(magnitude - threshold, 0.0, None)
+    return xp.where(outside, shrunk, delta)
+
+
+def project_in_box(delta: Array, radius: Any, norm: str, low: Array, high: Array) -> Array:
+    """Project perturbations on the part of the ball that lies in a box around zero.
+
+    Parameters
+    ----------
+    delta : (..., d)
+        Perturbations, floating.
+    radius : float or (...)
+        Radius >= 0 of each ball.
+    norm : "l2" or "linf"
+        Norm of the ball.
+    low, high : (..., d)
+        The box, low <= 0 <= high; infinite entries are allowed.
+
+    Returns
+    -------
+    (..., d)
+        The nearest points that lie in both.
+
+    Raises
+    ------
+    InputError
+        For another norm.
+
+    Notes
+    -----
+    With l2 the nearest point is ``clip(t delta, low, high)`` for the largest t <= 1 that fits into the ball:
+    the first-order condition in each coordinate. If A are the coordinates clipped at t, the norm left for the
+    others gives the next t; this rises to the solution, and every t on the way fits.
+    """
+    check_norm(norm, ("l2", "linf"))
+    xp = namespace(delta)
+    if norm == "linf":
+        return xp.clip(project(delta, radius, norm), low, high)
+    radius = _like(radius, delta)[..., None]
+    limit = abs(xp.where(delta > 0, high, low))
+    magnitude = abs(delta)
+    zero = xp.zeros_like(limit)
+    squares, limits = magnitude**2, limit**2
+    factor = xp.zeros_like(radius + magnitude[..., :1])
+    for _ in range(_CLIP_ROUNDS):
+        clipped = factor * magnitude >= limit
+        free = xp.sqrt(xp.where(clipped, zero, squares).sum(-1)[..., None])
+        left = radius**2 - xp.where(clipped, limits, zero).sum(-1)[..., None]
+        left = xp.sqrt(xp.clip(left, 0.0, None))
+        following = xp.maximum(factor, _ratio(left, free, free > left))
+        if not bool((following > factor).any()):
+            break
+        factor = following
+    return xp.clip(factor * delta, low, high)
+
+
+def _project_ellipsoid(delta: Array, radius: Array, scale: Array) -> Array:
+    """Solve ``||w / (scale^2 + t)|| = r``, w = scale delta, for ``scale^2 delta / (scale^2 + t)``."""
+    xp = namespace(delta)
+    moving = scale > 0
+    axes = xp.where(moving, scale, xp.ones_like(scale)) ** 2
+    delta = xp.where(moving, delta, xp.zeros_like(delta))
+    weight = delta * xp.sqrt(axes)
+    positive = radius > 0
+    safe = xp.where(positive, radius, xp.ones_like(radius))
+    t = xp.zeros_like(weight[..., :1])
+    for _ in range(_NEWTON_STEPS):  # on 1/||.||, from the left of the root: monotone
+        inner = weight / (axes + t)
+        square = (inner**2).sum(-1)[..., None]
+        excess = xp.sqrt(square) / safe - 1
+        outside = excess > 0
+        slope = (inner**2 / (axes + t)).sum(-1)[..., None]
+        step = xp.where(outside, square * excess * _ratio(xp.ones_like(slope), slope, outside), 0 * t)
+        if not bool((t + step > t).any()):
+            break
+        t = t + step
+    result = delta * (axes / (axes + t))
+    length = gauge(result / xp.sqrt(axes), "l2")[..., None]
+    outside = length > safe
+    result = result * _ratio(safe, length, outside)
+    return xp.where(positive, result, xp.zeros_like(result))
+
+
+def _check(norm: str, scale: Any) -> None:
+    check_norm(norm)
+    if scale is not None and norm != "l2":
+        raise InputError(f'A scale describes an ellipsoid, which needs norm="l2", got norm={norm!r}.')
+
+
+def _like(value: Any, like: Array) -> Array:
+    """Make the value an array of the same library, dtype and device."""
+    xp = namespace(like)
+    if xp.__name__ == "numpy":
+        return xp.asarray(value, dtype=like.dtype)
+    value = value if is_tensor(value) else xp.tensor(value)
+    return value.to(dtype=like.dtype, device=like.device)
+
+
+def _ratio(top: Array, bottom: Array, where: Array) -> Array:
+    """Divide where it is asked for; one elsewhere."""
+    xp = namespace(bottom)
+    one = xp.ones_like(bottom)
+    return xp.where(where, top / xp.where(where, bottom, one), one)
+
+
+def _sorted(values: Array) -> Array:
+    result = namespace(values).sort(values, -1)
+    return getattr(result, "values", result)  # torch returns the order as well

@@ -1,0 +1,58 @@
+"""The command line. A verb is one module, imported only when it runs, so that ``--help`` is fast."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from ..errors import InputError, SolverUnavailableError
+from .exit_codes import ExitCode
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process if not given.
+
+    Returns
+    -------
+    int
+        An :class:`ExitCode`. Bad input is one line on stderr, never a traceback.
+    """
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except InputError as error:
+        return _complain(error, ExitCode.BAD_INPUT)
+    except SolverUnavailableError as error:
+        return _complain(error, ExitCode.NO_SOLVER)
+    except KeyboardInterrupt:
+        return _complain("interrupted.", ExitCode.INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output left, as in `convexadv solvers | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.OK)
+    except OSError as error:  # a full disk, a folder that vanished
+        return _complain(f"{error.filename or 'a file'}: {error.strerror or error}.", ExitCode.BAD_INPUT)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    from .parser import build_parser
+
+    try:
+        arguments = build_parser().parse_args(argv)
+    except SystemExit as stop:  # --help and --version
+        return stop.code if isinstance(stop.code, int) else 0
+    verb = importlib.import_module(f".{arguments.verb}", __name__)
+    return int(verb.run(arguments))
+
+
+def _complain(message: object, code: ExitCode) -> int:
+    """One line on stderr, whatever the message."""
+    sys.stderr.write(f"convexadv: {' '.join(str(message).split())}\n")
+    return int(code)

@@ -1,0 +1,103 @@
+"""Accuracy of a network on clean rows, under attack, and for certain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .._units import in_units
+from ..errors import InputError
+from ..networks import PolynomialNetwork
+from ..robustness import attack, worst_case_margin
+
+
+@dataclass(frozen=True)
+class AttackSettings:
+    """How hard an attack tries."""
+
+    steps: int = 40
+    restarts: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class AccuracyCurve:
+    """Fractions of correct rows, one a radius; the first radius may be 0.
+
+    Attributes
+    ----------
+    norm : str
+    radii : list of float
+    clean : float
+        Accuracy on the rows themselves.
+    fgsm, attacked : list of float
+        Accuracy after FGSM and after PGD: the accuracy under the worst perturbations is at most that.
+    certified : list of float
+        Fraction of rows that no perturbation can break: the accuracy under the worst perturbations is at
+        least that.
+    """
+
+    norm: str
+    radii: list[float]
+    clean: float
+    fgsm: list[float]
+    attacked: list[float]
+    certified: list[float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def accuracy_curve(
+    network: PolynomialNetwork,
+    X: np.ndarray,
+    y: np.ndarray,
+    radii: Sequence[float],
+    norm: str,
+    settings: AttackSettings,
+) -> AccuracyCurve:
+    """Attack and certify the rows at every radius, in the units of X."""
+    clean = float((network.predict(X) == y).mean())
+    fgsm: list[float] = []
+    attacked: list[float] = []
+    certified: list[float] = []
+    for radius in radii:
+        certified.append(float((worst_case_margin(network, X, y, radius, norm).lower_bound > 0).mean()))
+        for accuracies, method in ((fgsm, "fgsm"), (attacked, "pgd")):
+            result = attack(
+                network,
+                X,
+                y,
+                radius,
+                norm,
+                method=method,
+                steps=settings.steps,
+                restarts=settings.restarts,
+                random_state=settings.seed,
+            )
+            accuracies.append(1.0 - float(result.success.mean()))
+    return AccuracyCurve(norm, [float(radius) for radius in radii], clean, fgsm, attacked, certified)
+
+
+def in_chosen_units(
+    network: PolynomialNetwork, X: np.ndarray, units: str
+) -> tuple[PolynomialNetwork, np.ndarray]:
+    """The network and the rows in the units in which a radius is given, "scaled" or "raw"."""
+    if units == "raw":
+        return network, X
+    shift, scale = (part.detach().cpu().numpy().astype(np.float64) for part in (network.shift, network.scale))
+    return in_units(network, network.shift, network.scale), (X - shift) / scale
+
+
+def check_match(network: PolynomialNetwork, X: np.ndarray, model: str, data: str) -> None:
+    """Raise InputError if the network takes another number of features than the data have."""
+    if X.shape[1] != network.n_features:
+        raise InputError(
+            f"{model} takes {network.n_features} features, but {data} has {X.shape[1]}; data with the "
+            "features of the "
+            "training are needed."
+        )

@@ -1,0 +1,268 @@
+"""Arguments and help of every verb."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from . import texts
+from .values import count, count_or_zero, finite, fraction, non_negative, positive
+
+_DATA_HELP = (
+    "a data set by name (wdbc, digits, wine, iris, diabetes, breast_cancer need no files; others are read "
+    "from "
+    "the folder in CONVEXADV_DATA), a CSV file, or an .npz archive"
+)
+_TARGET_HELP = "column of the labels in a CSV (name or index, default: the last), key in an .npz (default: y)"
+
+
+def add_fit(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``fit``."""
+    _data(parser)
+    _problem(parser.add_argument_group("the problem"))
+    _solver(parser.add_argument_group("the solver"))
+    _split(
+        parser,
+        "hold out this fraction of the rows and report the accuracy on them (default: 0, all rows train)",
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out",
+        default="model.safetensors",
+        metavar="FILE",
+        help="the model file (default: model.safetensors)",
+    )
+    output.add_argument(
+        "--plot", metavar="FILE", help="plot objective and lower bound over time (.png, .pdf or .svg)"
+    )
+    output.add_argument(
+        "--boundary",
+        metavar="FILE",
+        help="two features: plot the decision boundary with the balls around the rows",
+    )
+    _json(output)
+
+
+def _problem(problem: argparse._ArgumentGroup) -> None:
+    problem.add_argument(
+        "--model", choices=["polynomial"], default="polynomial", help="kind of network (default: polynomial)"
+    )
+    problem.add_argument(
+        "--radius",
+        type=non_negative,
+        default=0.0,
+        metavar="R",
+        help="radius of the ball around every row, in the units of the scaled rows (see --scaling); 0 "
+        "trains without an adversary (default: 0)",
+    )
+    problem.add_argument(
+        "--norm", default="l2", help="norm of the ball: l2 (exact) or linf (a safe restriction) (default: l2)"
+    )
+    problem.add_argument(
+        "--beta",
+        type=non_negative,
+        default=0.01,
+        metavar="B",
+        help="weight of the penalty beta * sum |alpha|; without a positive one there is no certificate "
+        "(default: 0.01)",
+    )
+    problem.add_argument(
+        "--loss",
+        default="hinge",
+        help="hinge, squared_hinge, logistic, or squared for real targets (default: hinge)",
+    )
+    problem.add_argument(
+        "--multiclass",
+        default="ovr",
+        help="more than two classes: ovr (one against the rest) or joint (default: ovr)",
+    )
+    problem.add_argument(
+        "--clean-weight",
+        type=non_negative,
+        default=0.0,
+        metavar="T",
+        help="mix T * loss at the row + (1 - T) * loss at its worst perturbation, T from 0 to 1 (default: 0)",
+    )
+    problem.add_argument(
+        "--hard-margin",
+        type=non_negative,
+        metavar="M",
+        help="require the worst-case margin M on every row, or exit with code 4",
+    )
+    problem.add_argument(
+        "--activation",
+        type=finite,
+        nargs=3,
+        default=[0.09, 0.5, 0.47],
+        metavar=("A", "B", "C"),
+        help="s(t) = A t^2 + B t + C (default: 0.09 0.5 0.47, a quadratic fit of ReLU)",
+    )
+    problem.add_argument(
+        "--scaling",
+        choices=["unit", "standard", "none"],
+        default="unit",
+        help="unit: features standardised, then all divided by the largest row norm; standard: "
+        "standardised only; none: raw. Computed on the training rows and saved in the model, which takes "
+        "raw rows (default: unit)",
+    )
+
+
+def _solver(solver: argparse._ArgumentGroup) -> None:
+    solver.add_argument(
+        "--solver",
+        default="auto",
+        help="auto, torch, SCS, CLARABEL or MOSEK; `convexadv solvers` says what is there (default: auto)",
+    )
+    solver.add_argument(
+        "--tol",
+        type=positive,
+        default=1e-4,
+        help="certified relative gap at which the solver stops (default: 1e-4)",
+    )
+    solver.add_argument(
+        "--time-limit",
+        type=positive,
+        metavar="S",
+        help="seconds after which the best network so far is taken",
+    )
+    solver.add_argument(
+        "--max-iter",
+        type=count,
+        metavar="N",
+        help="rounds, or iterations of a conic solver, after which it stops",
+    )
+    solver.add_argument("--device", help="torch device: cpu, cuda, cuda:1 ... (default: cpu)")
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``evaluate``."""
+    parser.add_argument("model", metavar="MODEL", help="a model file written by `convexadv fit`")
+    _data(parser)
+    ball = parser.add_argument_group("attacks and certificates")
+    ball.add_argument(
+        "--radius",
+        type=non_negative,
+        nargs="+",
+        metavar="R",
+        help="radii (default: half, once and twice the radius of the training, or 0.05 0.1 0.2)",
+    )
+    _ball(ball)
+    _attack_settings(ball)
+    _split(
+        parser,
+        "use only the rows that `convexadv fit` holds out with this fraction and seed (default: all rows)",
+    )
+    _json(parser.add_argument_group("output"))
+
+
+def add_attack(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``attack``."""
+    parser.add_argument("model", metavar="MODEL", help="a model file written by `convexadv fit`")
+    _data(parser)
+    ball = parser.add_argument_group("the attack")
+    ball.add_argument(
+        "--radius", type=non_negative, required=True, metavar="R", help="radius of the ball around every row"
+    )
+    ball.add_argument(
+        "--method",
+        choices=["pgd", "fgsm"],
+        default="pgd",
+        help="projected gradient steps with restarts, or one gradient step (default: pgd)",
+    )
+    _ball(ball)
+    _attack_settings(ball)
+    _split(
+        parser,
+        "attack only the rows that `convexadv fit` holds out with this fraction and seed (default: all rows)",
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out",
+        default="points.npz",
+        metavar="FILE",
+        help="NumPy archive with X (attacked rows, raw units), y, success, radius, norm (default: "
+        "points.npz)",
+    )
+    _json(output)
+
+
+def add_solvers(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``solvers``."""
+    _json(parser)
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``demo``."""
+    parser.add_argument(
+        "--out", default="demo", metavar="DIR", help="folder for the results, made if missing (default: demo)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rows, radii and attack steps: a few seconds"
+    )
+    parser.add_argument(
+        "--radius",
+        type=positive,
+        default=0.08,
+        metavar="R",
+        help="radius of the robust training (default: 0.08)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=count_or_zero,
+        default=0,
+        metavar="N",
+        help="seed of the split and of the attacks (default: 0)",
+    )
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the data")
+    group.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    group.add_argument("--target", metavar="NAME", help=_TARGET_HELP)
+
+
+def _split(parser: argparse.ArgumentParser, text: str) -> None:
+    group = parser.add_argument_group("the split")
+    group.add_argument("--test-fraction", type=fraction, default=0.0, metavar="F", help=text)
+    group.add_argument(
+        "--seed",
+        type=count_or_zero,
+        default=0,
+        metavar="N",
+        help="seed of the split and of random starts (default: 0)",
+    )
+
+
+def _ball(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--norm", default="l2", help="norm of the ball: l2 or linf (default: l2)")
+    group.add_argument(
+        "--units",
+        choices=["scaled", "raw"],
+        default="scaled",
+        help="units of the radius: scaled, those of the rows after the model's own input scaling, as in "
+        "`convexadv fit` (an ellipsoid around the raw row); raw, those of the data (default: scaled)",
+    )
+
+
+def _attack_settings(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--steps", type=count, default=40, metavar="N", help="gradient steps of PGD (default: 40)"
+    )
+    group.add_argument(
+        "--restarts", type=count, default=5, metavar="N", help="random starts of PGD (default: 5)"
+    )
+
+
+def _json(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="write one JSON document to stdout and nothing else"
+    )
+
+
+VERBS: dict[str, tuple[str, texts.Details, Callable[[argparse.ArgumentParser], None]]] = {
+    "fit": ("train a network to certified global optimality", texts.FIT, add_fit),
+    "evaluate": ("clean, attacked and certified accuracy of a model", texts.EVALUATE, add_evaluate),
+    "attack": ("write adversarial points for a model", texts.ATTACK, add_attack),
+    "solvers": ("what is installed and licensed, and why not", texts.SOLVERS, add_solvers),
+    "demo": ("standard against robust training on real data: models, tables, plots", texts.DEMO, add_demo),
+}

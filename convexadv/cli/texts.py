@@ -1,0 +1,84 @@
+"""Descriptions and examples in the help of every verb."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Details(NamedTuple):
+    """Text above and below the options in the help of a verb."""
+
+    description: str
+    examples: str
+
+
+FIT = Details(
+    """\
+Train a network and certify it. The answer comes with a lower bound on what any network of this kind could
+reach: the gap between the two is proven, not estimated. Rows are scaled first (--scaling), and --radius and
+--norm describe balls around the *scaled* rows: with the default scaling the longest training row has length
+1, so 0.1 is a tenth of it. The saved model carries its scaling and takes raw rows.
+""",
+    """\
+examples:
+  convexadv fit wdbc --radius 0.1 --beta 0.01 --test-fraction 0.25 --plot gap.png
+      a robust network on the Wisconsin breast cancer data, its accuracy on held-out rows, the gap over time
+  convexadv fit table.csv --target label --loss logistic --out model.safetensors
+      your own table: every other column is a feature
+  convexadv fit data.npz --target y --norm linf --radius 0.01 --json > fit.json
+      arrays X and y of an archive; the numbers as JSON for a script
+  convexadv fit wine --multiclass joint --radius 0.05 --time-limit 10 || echo "code $?"
+      three classes; code 3 says that 10 s were not enough for the tolerance
+""",
+)
+EVALUATE = Details(
+    """\
+How accurate a model is on clean rows, under attack, and for certain. For every radius: the accuracy after
+FGSM and after PGD (from above: a better attack may break more rows) and the certified accuracy (from below:
+no perturbation in the ball can break these rows; exact for two classes and l2). The truth lies between the
+last two.
+""",
+    """\
+examples:
+  convexadv evaluate model.safetensors wdbc
+      radii around the one of the training, in its units
+  convexadv evaluate model.safetensors wdbc --test-fraction 0.25 --seed 0
+      only the rows that `fit` held out with the same two options
+  convexadv evaluate model.safetensors table.csv --target label --norm linf --radius 0.01 0.02 0.05 --json
+  convexadv evaluate model.safetensors table.csv --units raw --radius 0.5
+      a ball of radius 0.5 in the units of the table
+""",
+)
+ATTACK = Details(
+    """\
+Move every row inside its ball to where the model errs, and write the moved rows. The archive has the same
+form as data for `convexadv evaluate` and `convexadv fit`.
+""",
+    """\
+examples:
+  convexadv attack model.safetensors wdbc --radius 0.1 --out points.npz
+  convexadv attack model.safetensors wdbc --radius 0.02 --norm linf --method fgsm --json
+  convexadv evaluate other.safetensors points.npz
+      do the points fool another model too?
+""",
+)
+SOLVERS = Details(
+    "What can solve a problem on this machine, and why the rest cannot.\n",
+    """\
+examples:
+  convexadv solvers
+  convexadv solvers --json
+""",
+)
+DEMO = Details(
+    """\
+The whole story on real data: train a standard and a robust network on the Wisconsin diagnostic breast cancer
+data to a certified gap of 1e-4, attack and certify both on held-out rows, and write models, tables and plots
+to a folder.
+""",
+    """\
+examples:
+  convexadv demo --out demo
+  convexadv demo --out demo --quick
+""",
+)

@@ -1,0 +1,229 @@
+"""Two-layer networks as torch modules: raw inputs in, scores out, with labels and input scaling inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ._network import Network, weight_tensor
+from .errors import InputError
+
+_UNIT_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-9}
+
+
+class PolynomialNetwork(Network):
+    """Two-layer network with a quadratic activation.
+
+    ``f_c(x) = sum_j alpha_jc s(u_j . z)``, ``z = (x - shift) / scale``, ``s(t) = a t^2 + b t + c``,
+    ``||u_j||_2 = 1`` ([KLP24] Kuelbs, Lall, Pilanci, arXiv 2405.14033; [BP21] Bartan, Pilanci,
+    arXiv 2101.02429).
+
+    Parameters
+    ----------
+    neurons : array or tensor (m, d)
+        Rows u_j of norm one (checked, never changed). m = 0 is the zero network.
+    coefficients : array or tensor (m,) or (m, C)
+        Output weights alpha; C = 1 for two classes or one target.
+    activation : tuple (a, b, c)
+        The activation.
+    shift, scale : array or tensor (d,), optional
+        Scaling of the inputs, in their units; 0 and 1 if not given; ``scale`` is positive.
+    classes : array-like (K,), optional
+        Labels in sorted order: text, integers, floats or booleans; None for regression.
+    dtype : torch.float32 or torch.float64, optional
+        Precision of the weights; that of ``neurons`` if not given (float64 if it has another one).
+    unit_tolerance : float, optional
+        Largest ``| ||u_j|| - 1 |`` accepted; 1e-6 in float32 and 1e-9 in float64 if not given.
+
+    Attributes
+    ----------
+    neurons : torch.nn.Parameter (m, d)
+    coefficients : torch.nn.Parameter (m, C)
+    shift, scale : buffers (d,)
+    activation : tuple of three floats
+    classes : ndarray (K,) or None
+    metadata : dict
+        What :func:`convexadv.load` found beside the weights; empty otherwise.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, a weight is not finite, or a neuron does not have norm one.
+    """
+
+    def __init__(
+        self,
+        neurons: Any,
+        coefficients: Any,
+        activation: tuple[float, float, float] = (0.09, 0.5, 0.47),
+        shift: Any = None,
+        scale: Any = None,
+        classes: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        unit_tolerance: float | None = None,
+    ) -> None:
+        super().__init__()
+        dtype = _network_dtype(neurons, dtype)
+        rows = weight_tensor(neurons, "neurons", 2, dtype)
+        output = weight_tensor(coefficients, "coefficients", (1, 2), dtype, rows.device)
+        output = output[:, None] if output.ndim == 1 else output
+        if rows.shape[1] == 0 or output.shape[1] == 0:
+            raise InputError("A network needs at least one feature and one output.")
+        if len(output) != len(rows):
+            raise InputError(
+                f"coefficients must have one row a neuron: got {len(output)} for {len(rows)} neurons."
+            )
+        _check_unit_rows(rows, _UNIT_TOLERANCE[dtype] if unit_tolerance is None else unit_tolerance)
+        self.neurons = torch.nn.Parameter(rows)
+        self.coefficients = torch.nn.Parameter(output)
+        self.activation = _activation(activation)
+        self._set_inputs(shift, scale, rows)
+        self._set_classes(classes)
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons m."""
+        return self.neurons.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Number of input features d."""
+        return self.neurons.shape[1]
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs C: 1 for two classes or one target."""
+        return self.coefficients.shape[1]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the scores of raw inputs, differentiable in the inputs and the weights.
+
+        Parameters
+        ----------
+        x : tensor (n, d)
+            Raw inputs of any real dtype; more leading dimensions, or none, are kept.
+
+        Returns
+        -------
+        tensor (n,) if C = 1, else (n, C)
+
+        Raises
+        ------
+        InputError
+            If x is not a tensor or has another number of features.
+        """
+        if not isinstance(x, torch.Tensor):
+            raise InputError("forward takes a torch tensor; scores(X) and predict(X) take NumPy arrays too.")
+        if x.ndim == 0 or x.shape[-1] != self.n_features:
+            raise InputError(f"x must have shape (n, {self.n_features}), got {tuple(x.shape)}.")
+        a, b, c = self.activation
+        x = x if x.is_floating_point() else x.to(self.shift.dtype)
+        # Shifted in the precision of x, then rounded to that of the weights.
+        inner = ((x - self.shift) / self.scale).to(self.neurons.dtype) @ self.neurons.T
+        scores = ((a * inner + b) * inner + c) @ self.coefficients
+        return scores.squeeze(-1) if self.n_outputs == 1 else scores
+
+    def quadratic(self, output: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Write an output as a quadratic of the scaled inputs: ``f(z) = a z'W1 z + b W2'z + c W4``.
+
+        ``W1 = sum_j alpha_j u_j u_j'``, ``W2 = sum_j alpha_j u_j``, ``W4 = sum_j alpha_j``; built at each
+        call.
+
+        Parameters
+        ----------
+        output : int
+            Which of the C outputs.
+
+        Returns
+        -------
+        W1 : tensor (d, d)
+        W2 : tensor (d,)
+        W4 : tensor ()
+            Without autograd.
+
+        Raises
+        ------
+        InputError
+            If there is no such output.
+        """
+        if not 0 <= output < self.n_outputs:
+            raise InputError(f"output must be from 0 to {self.n_outputs - 1}, got {output}.")
+        neurons, alpha = self.neurons.detach(), self.coefficients.detach()[:, output]
+        weighted = alpha[:, None] * neurons
+        return neurons.T @ weighted, weighted.sum(0), alpha.sum()
+
+    def penalty(self) -> float:
+        """Sum |alpha_jc|: what beta multiplies in the convex programme.
+
+        Returns
+        -------
+        float
+        """
+        return float(self.coefficients.detach().abs().sum())
+
+    def extra_repr(self) -> str:
+        """Describe sizes and labels for ``repr``.
+
+        Returns
+        -------
+        str
+        """
+        sizes = f"neurons={self.n_neurons}, features={self.n_features}, outputs={self.n_outputs}"
+        return sizes + self._describe_classes()
+
+    def _to_parts(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Tensors and settings for a file."""
+        return dict(self.state_dict()), {"activation": list(self.activation)}
+
+    @classmethod
+    def _from_parts(
+        cls, tensors: dict[str, torch.Tensor], settings: dict[str, Any], classes: np.ndarray | None
+    ) -> PolynomialNetwork:
+        if set(tensors) != {"neurons", "coefficients", "shift", "scale"}:
+            raise InputError(f"it holds the tensors {sorted(tensors)}")
+        dtypes = {tensor.dtype for tensor in tensors.values()}
+        if len(dtypes) > 1 or not dtypes <= set(_UNIT_TOLERANCE):
+            raise InputError("its tensors are not all float32 or all float64")
+        # A network that was cast to float64 has rows of unit norm to float32 precision only.
+        return cls(
+            tensors["neurons"],
+            tensors["coefficients"],
+            settings["activation"],
+            tensors["shift"],
+            tensors["scale"],
+            classes,
+            unit_tolerance=_UNIT_TOLERANCE[torch.float32],
+        )
+
+
+def _check_unit_rows(rows: torch.Tensor, tolerance: float) -> None:
+    lengths = torch.linalg.vector_norm(rows.double(), dim=1)
+    error = (lengths - 1).abs()
+    if len(rows) and float(error.max()) > tolerance:
+        worst = int(error.argmax())
+        raise InputError(
+            f"neurons must have rows of norm 1 to within {tolerance:g}, but row {worst} has norm "
+            f"{float(lengths[worst]):.10g}: divide each row by its norm."
+        )
+
+
+def _activation(activation: Any) -> tuple[float, float, float]:
+    try:
+        a, b, c = (float(value) for value in activation)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"activation must be three numbers (a, b, c), got {activation!r}.") from error
+    if not np.isfinite([a, b, c]).all():
+        raise InputError(f"activation must be finite, got {(a, b, c)}.")
+    return a, b, c
+
+
+def _network_dtype(neurons: Any, dtype: torch.dtype | None) -> torch.dtype:
+    if dtype is None:
+        single = str(getattr(neurons, "dtype", "")).removeprefix("torch.") == "float32"
+        return torch.float32 if single else torch.float64
+    if dtype not in _UNIT_TOLERANCE:
+        raise InputError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}.")
+    return dtype

@@ -1,0 +1,12 @@
+"""Plots: axes in, axes out. matplotlib is imported when a plot is drawn.
+
+Colours are those of Okabe and Ito, told apart with every kind of colour vision; line styles, markers and
+hatches say the same without colour.
+"""
+
+from .accuracy import plot_accuracy
+from .boundary import plot_boundary
+from .convergence import plot_convergence
+from .figure import new_figure, save_figure
+
+__all__ = ["new_figure", "plot_accuracy", "plot_boundary", "plot_convergence", "save_figure"]

@@ -1,0 +1,158 @@
+r"""The dual bound of a polynomial problem: moments of a certificate, their largest atom, and the scaling.
+
+With multipliers z, points delta and weights p, M_o = sum p z sign E_ko S(x + delta) for every output o and
+kappa = max_o max_{||u|| = 1} |[u; 1]'M_o[u; 1]|. For every t >= 0 with t kappa <= beta and t z in the domain of psi*,
+
+    optimum >= sum_g p_g ( t sum_k z_gk (offset_gk - curvature_g ||e||^2) - psi*(t sum_k z_gk) )
+
+(design note, section 1.3; [KLP24] for the primal). The same code serves the solver (torch) and the verifier (NumPy).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from .._arrays import Array, namespace
+from ..quadratics import SphereMaximum, sphere_extremes
+
+
+class Atoms(NamedTuple):
+    """One :class:`AtomSet` as arrays of one library, points inside their balls."""
+
+    terms: object
+    multipliers: Array
+    coordinates: Array | None
+    basis: Array | None
+
+
+class Moment(NamedTuple):
+    """Moment matrix of one output, [[matrix, vector], [vector', constant]]."""
+
+    matrix: Array
+    vector: Array
+    constant: Array
+
+
+def moments(rows, directions: Array, atoms: list[Atoms], activation, scale: Array | None) -> list[Moment]:
+    """Moment matrices M_o of every output of a component, summed over rows in block order."""
+    a, b, c = activation
+    result = []
+    for o in range(directions.shape[1]):
+        parts = [_row_sums(rows, atom, directions[:, o], scale) for atom in atoms]
+        coefficient = sum(part[0] for part in parts)
+        matrix = rows.weighted_gram(coefficient)
+        columns = [coefficient[:, None]] + [part[1] for part in parts if part[1] is not None]
+        xp = namespace(coefficient)
+        products = rows.transposed_times(xp.concatenate(columns, 1))
+        vector, start = products[:, 0], 1
+        for _, first, second, basis in parts:
+            if first is None:
+                continue
+            cross = products[:, start : start + first.shape[1]] @ basis
+            start += first.shape[1]
+            matrix = matrix + cross + cross.T + basis.T @ (second @ basis)
+            vector = vector + first.sum(0) @ basis
+        result.append(Moment(a * 0.5 * (matrix + matrix.T), 0.5 * b * vector, c * coefficient.sum()))
+    return result
+
+
+def _row_sums(rows, atom: Atoms, column: Array, scale: Array | None):
+    """Per row: sum of the coefficients, of coefficient * coordinates; and the sum of coefficient * q q'."""
+    terms = atom.terms
+    weight = atom.multipliers * (terms.weight * terms.sign * column[terms.direction])
+    coefficient = _to_rows(weight.sum(0).sum(0)[:, None], terms, rows.n)[:, 0]
+    if atom.coordinates is None:
+        return coefficient, None, None, None
+    weighted = weight[..., None] * atom.coordinates
+    first = _to_rows(weighted.sum(0).sum(0), terms, rows.n)
+    p = weighted.shape[-1]
+    second = weighted.reshape(-1, p).T @ atom.coordinates.reshape(-1, p)
+    basis = atom.basis
+    if basis is None:
+        basis = namespace(weight).eye(p, dtype=weight.dtype, **_device(weight))
+    return coefficient, first, second, basis if scale is None else basis * scale
+
+
+def _to_rows(values: Array, terms, n: int) -> Array:
+    if terms.row is None:
+        return values
+    xp = namespace(values)
+    out = xp.zeros((n, values.shape[1]), dtype=values.dtype, **_device(values))
+    if xp.__name__ == "torch":
+        return out.index_add_(0, terms.row, values)
+    xp.add.at(out, terms.row, values)
+    return out
+
+
+def _device(array: Array) -> dict:
+    return {"device": array.device} if namespace(array).__name__ == "torch" else {}
+
+
+def largest_atoms(moment_list: list[Moment], candidates: int = 0) -> list[SphereMaximum]:
+    """kappa and maximisers of every output."""
+    return [sphere_extremes(*moment, candidates=candidates) for moment in moment_list]
+
+
+def mass(atoms: list[Atoms]) -> float:
+    """Sum of weight * |multiplier|: the scale of rounding errors in the moments."""
+    return sum(float((abs(atom.multipliers) * atom.terms.weight).sum()) for atom in atoms)
+
+
+def scaled_value(atoms: list[Atoms], kappa: float, beta: float) -> tuple[float, float]:
+    """The best bound over the scaling t, and t."""
+    groups = _groups(atoms)
+    linear = sum(float((terms.weight * gain).sum()) for terms, _, gain in groups)
+    limit = beta / kappa if kappa > 0 else math.inf
+    for terms, total, _ in groups:
+        top = float(total.max()) if len(total) else 0.0
+        if math.isfinite(terms.loss.upper) and top > 0:
+            limit = min(limit, terms.loss.upper / top)
+    t = _best_scaling(groups, linear, limit)
+    if t == 0.0 or math.isinf(t):
+        return (math.inf if t else 0.0), t
+    conjugates = sum(float((terms.weight * terms.loss.conjugate(t * total)).sum()) for terms, total, _ in groups)
+    value = t * linear - conjugates
+    return value - 1e-14 * (abs(t * linear) + abs(conjugates)), t
+
+
+def _groups(atoms: list[Atoms]) -> list[tuple]:
+    """(terms, total multiplier of every group, its gain sum z (offset - curvature ||e||^2)), merged by terms."""
+    merged: dict[int, list] = {}
+    for atom in atoms:
+        terms = atom.terms
+        gain = (atom.multipliers * terms.offset).sum(0).sum(0)
+        if atom.coordinates is not None and bool((terms.curvature > 0).any()):
+            gain = gain - terms.curvature * (atom.multipliers * (atom.coordinates**2).sum(-1)).sum(0).sum(0)
+        total = atom.multipliers.sum(0).sum(0)
+        if id(terms) in merged:
+            merged[id(terms)][1] = merged[id(terms)][1] + total
+            merged[id(terms)][2] = merged[id(terms)][2] + gain
+        else:
+            merged[id(terms)] = [terms, total, gain]
+    return [tuple(entry) for entry in merged.values()]
+
+
+def _best_scaling(groups: list[tuple], linear: float, limit: float) -> float:
+    def slope(t: float) -> float:
+        return linear - sum(
+            float((terms.weight * total * terms.loss.conjugate_derivative(t * total)).sum())
+            for terms, total, _ in groups
+            if not (terms.hard or terms.loss.name == "hinge")
+        )
+
+    if limit <= 0.0 or slope(0.0) <= 0.0:
+        return 0.0
+    if all(terms.hard or terms.loss.name == "hinge" for terms, _, _ in groups):
+        return limit
+    low, high = 0.0, limit if math.isfinite(limit) else 1.0
+    while math.isinf(limit) and slope(high) > 0.0:
+        low, high = high, 2.0 * high
+        if high > 1e30:
+            return math.inf
+    if slope(high) >= 0.0:
+        return high
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if slope(middle) > 0.0 else (low, middle)
+    return low

@@ -1,0 +1,101 @@
+"""Labels and per-row arguments: checked once, in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._arrays import to_numpy
+from ..errors import InputError
+
+
+def per_row(name: str, value: Any, n: int) -> np.ndarray:
+    """A non-negative float for every row, from one number or n of them."""
+    try:
+        array = np.asarray(to_numpy(value), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}={value!r} is not numeric; a number or an array of {n} numbers is needed.") from None
+    if array.ndim == 0:
+        array = np.full(n, float(array))
+    if array.shape != (n,):
+        raise InputError(f"{name} has shape {array.shape}; a single number or shape ({n},), one for every row, is needed.")
+    if not np.isfinite(array).all() or (array < 0).any():
+        bad = float(array[~(np.isfinite(array) & (array >= 0))][0])
+        raise InputError(f"{name} contains {bad:g}; finite values of zero or more are needed.")
+    return array
+
+
+def number(name: str, value: Any, low: float = 0.0, high: float = np.inf) -> float:
+    """A finite float in [low, high]."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}={value!r} is not a number; a number in [{low:g}, {high:g}] is needed.") from None
+    if not (np.isfinite(result) and low <= result <= high):
+        raise InputError(f"{name}={result:g} is out of range; a finite number in [{low:g}, {high:g}] is needed.")
+    return result
+
+
+def class_labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted classes and the class number of every row.
+
+    Raises
+    ------
+    InputError
+        If y has the wrong shape, missing values, or fewer than two classes.
+    """
+    labels = _vector(y, n)
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise InputError("y contains NaN or infinite labels; every row needs a label.")
+    if labels.dtype == object and any(label is None or label != label for label in labels):
+        raise InputError("y contains missing labels; every row needs a label.")
+    try:
+        classes, numbers = np.unique(labels, return_inverse=True)
+    except TypeError:
+        raise InputError("y mixes labels that cannot be sorted, such as text and numbers; use one type.") from None
+    if len(classes) < 2:
+        raise InputError(f"y holds the single class {classes[0]!r}; at least two classes are needed.")
+    return classes, numbers.reshape(-1)
+
+
+def targets(y: Any, n: int) -> np.ndarray:
+    """Real targets (n, C)."""
+    try:
+        values = np.asarray(to_numpy(y) if not isinstance(y, list | tuple) else y, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError('y is not numeric; loss="squared" is regression and needs real targets (n,) or (n, C).') from None
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or values.shape[0] != n or values.shape[1] == 0:
+        raise InputError(f"y has shape {values.shape}; targets of shape ({n},) or ({n}, C) are needed, one row for each row of X.")
+    if not np.isfinite(values).all():
+        raise InputError("y contains NaN or infinite targets; every target must be finite.")
+    return values
+
+
+def _vector(y: Any, n: int) -> np.ndarray:
+    labels = np.asarray(to_numpy(y) if not isinstance(y, list | tuple) else y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.shape != (n,):
+        raise InputError(f"y has shape {labels.shape}; ({n},) is needed, one label for each row of X.")
+    return labels
+
+
+def chosen_rows(name: str, value: Any, n: int) -> tuple[np.ndarray, float]:
+    """Rows and margin of a constraint given as a number (all rows) or as (rows, number)."""
+    rows, margin = value if isinstance(value, tuple) else (np.ones(n, bool), value)
+    if isinstance(value, tuple) and len(value) != 2:
+        raise InputError(f"{name} is a tuple of {len(value)} entries; a number or (rows, number) is needed.")
+    rows = np.asarray(rows)
+    if rows.dtype == bool:
+        if rows.shape != (n,):
+            raise InputError(f"the mask of {name} has shape {rows.shape}; ({n},) is needed.")
+        rows = np.flatnonzero(rows)
+    elif rows.dtype.kind not in "iu" or rows.ndim != 1 or (len(rows) and (rows.min() < 0 or rows.max() >= n)):
+        raise InputError(f"the rows of {name} must be a boolean mask of length {n} or row numbers from 0 to {n - 1}.")
+    margin = number(name, margin)
+    if margin == 0:
+        raise InputError(f"{name}=0 constrains nothing but the sign; a positive margin is needed (margins scale with the weights).")
+    return rows, margin

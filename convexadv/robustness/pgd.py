@@ -1,0 +1,200 @@
+"""Projected gradient ascent on balls around rows, cut by a box: the one core of all gradient attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .. import balls
+from ..errors import InputError
+
+LossFunction = Callable[[torch.Tensor], "torch.Tensor | tuple[torch.Tensor, torch.Tensor]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhood:
+    """The points within a radius of rows, and inside a box.
+
+    Attributes
+    ----------
+    rows : tensor (n, d)
+        Centres; inside the box.
+    radius : tensor (n,)
+        Radii in the units of the rows.
+    norm : "l2" or "linf"
+        Norm of the balls.
+    low, high : tensor (d,) or None
+        The box; None for no box.
+    """
+
+    rows: torch.Tensor
+    radius: torch.Tensor
+    norm: str
+    low: torch.Tensor | None = None
+    high: torch.Tensor | None = None
+
+    def __getitem__(self, index: torch.Tensor | slice) -> Neighbourhood:
+        return Neighbourhood(self.rows[index], self.radius[index], self.norm, self.low, self.high)
+
+    def project(self, points: torch.Tensor) -> torch.Tensor:
+        """Move points to the nearest ones of the neighbourhood: ball up to rounding, box exactly.
+
+        Parameters
+        ----------
+        points : tensor (n, d)
+            Any points.
+
+        Returns
+        -------
+        tensor (n, d)
+        """
+        delta = points - self.rows
+        if self.low is None or self.high is None:
+            return self.rows + balls.project(delta, self.radius, self.norm)
+        low, high = self.low - self.rows, self.high - self.rows
+        points = self.rows + balls.project_in_box(delta, self.radius, self.norm, low, high)
+        return torch.clip(points, self.low, self.high)
+
+    def settle(self, points: torch.Tensor) -> torch.Tensor:
+        """Project points so that rounding leaves none outside: ball to 1e-12 relative, box exactly.
+
+        A coordinate that rounding has moved away from its row goes back by one unit in the last place, which
+        is more than the rounding error.
+
+        Parameters
+        ----------
+        points : tensor (n, d)
+            Any points.
+
+        Returns
+        -------
+        tensor (n, d)
+        """
+        centre = self.rows.double()
+        delta = balls.project(points.double() - centre, self.radius, self.norm)
+        points = (centre + delta).to(self.rows.dtype)
+        if self.low is not None and self.high is not None:
+            points = torch.clip(points, self.low, self.high)
+        too_far = (points.double() - centre).abs() > delta.abs()
+        return torch.where(too_far, torch.nextafter(points, self.rows), points)
+
+    def steepest(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Take the direction of norm one along which the linear model of the loss grows most.
+
+        Parameters
+        ----------
+        gradient : tensor (n, d)
+            Gradient of the loss of each row.
+
+        Returns
+        -------
+        tensor (n, d)
+            The sign for linf, the normalised gradient for l2; zero where the gradient is zero.
+        """
+        gradient = torch.nan_to_num(gradient)
+        if self.norm == "linf":
+            return gradient.sign()
+        tiny = torch.finfo(gradient.dtype).tiny
+        # Scaled by the largest entry first: squares of small gradients underflow.
+        gradient = gradient / gradient.abs().amax(-1, keepdim=True).clamp_min(tiny)
+        return gradient / torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp_min(tiny)
+
+    def sample(self, generator: torch.Generator) -> torch.Tensor:
+        """Draw one point a row, uniform in the ball, then projected on the box.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            On the CPU, so that every device draws the same points.
+
+        Returns
+        -------
+        tensor (n, d)
+        """
+        shape = self.rows.shape
+        if self.norm == "linf":
+            delta = 2 * torch.rand(shape, generator=generator, dtype=self.rows.dtype) - 1
+        else:
+            delta = torch.randn(shape, generator=generator, dtype=self.rows.dtype)
+            length = torch.rand((shape[0], 1), generator=generator, dtype=self.rows.dtype) ** (1 / shape[1])
+            delta = delta * (length / torch.linalg.vector_norm(delta, dim=1, keepdim=True))
+        radius = self.radius.to(self.rows.dtype)[:, None]
+        return self.project(self.rows + radius * delta.to(self.rows.device))
+
+
+def projected_gradient(
+    loss_fn: LossFunction,
+    x0: torch.Tensor,
+    project: Callable[[torch.Tensor], torch.Tensor],
+    steepest: Callable[[torch.Tensor], torch.Tensor],
+    step_sizes: Sequence[float | torch.Tensor],
+    keep: str = "best",
+) -> torch.Tensor:
+    """Increase a loss of each row by ``x <- project(x + step * steepest(gradient))``.
+
+    The caller puts the model into the mode wanted (evaluation mode keeps the rows apart) and enables
+    gradients. Only the inputs are differentiated: no gradient is left on a parameter.
+
+    Parameters
+    ----------
+    loss_fn : callable
+        Takes points (n, d); returns the loss of each row (n,), or a pair (loss, merit) of which the first is
+        differentiated and the second decides which point of a row is best.
+    x0 : tensor (n, d)
+        Where to start.
+    project : callable
+        Projection on the points allowed, e.g. :meth:`Neighbourhood.project`.
+    steepest : callable
+        Direction of a step from the gradient, e.g. :meth:`Neighbourhood.steepest`.
+    step_sizes : sequence of float or tensor (n, 1)
+        One length a step, in the units of x.
+    keep : "best" or "last"
+        Whether the point of the largest merit over all steps is returned for each row, or the last one, which
+        saves one evaluation.
+
+    Returns
+    -------
+    tensor (n, d)
+
+    Raises
+    ------
+    InputError
+        If the loss cannot be differentiated.
+    """
+    x = best = x0.detach()
+    best_merit: torch.Tensor | None = None
+    for step in step_sizes:
+        x = x.detach().requires_grad_(True)
+        loss, merit = _loss_and_merit(loss_fn(x))
+        if not loss.requires_grad:
+            raise InputError(
+                "The loss has no gradient: the network does not depend on its inputs differentiably."
+            )
+        (gradient,) = torch.autograd.grad(loss.sum(), x)
+        with torch.no_grad():
+            if keep == "best":
+                best, best_merit = _better(x.detach(), merit.detach(), best, best_merit)
+            x = project(x + step * steepest(gradient))
+    if keep == "last":
+        return x.detach()
+    with torch.no_grad():
+        merit = _loss_and_merit(loss_fn(x))[1]
+        return _better(x, merit, best, best_merit)[0]
+
+
+def _loss_and_merit(
+    value: torch.Tensor | tuple[torch.Tensor, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _better(
+    x: torch.Tensor, merit: torch.Tensor, best: torch.Tensor, best_merit: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keep the point with the larger merit in each row; one that is not finite never wins."""
+    if best_merit is None:
+        best_merit = torch.full_like(merit, -torch.inf)
+    wins = (merit > best_merit) & torch.isfinite(merit)
+    return torch.where(wins[:, None], x, best), torch.where(wins, merit, best_merit)

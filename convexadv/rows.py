@@ -1,0 +1,161 @@
+"""The row-block protocol: the only way in which problems and solvers touch the data.
+
+A data matrix is a sequence of blocks of rows. Every product with it is a sum over blocks in their order, so results do
+not depend on how the rows are stored, and memory stays that of one block beside the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._arrays import Array, is_tensor, namespace
+from .errors import InputError
+
+_BLOCK_BYTES = 32 << 20
+
+
+class Rows:
+    """Rows of a matrix X (n, d) in blocks.
+
+    Parameters
+    ----------
+    sources : sequence of (n_k, d) arrays or tensors
+        Anything with ``shape``, ``dtype`` and slicing by rows: NumPy arrays, memory maps, torch tensors.
+    convert : callable
+        Applied to each block when it is read; makes it a float array of the kind wanted.
+    """
+
+    def __init__(self, sources: Sequence[Any], convert: Callable[[Any], Array]):
+        self._sources = list(sources)
+        self._convert = convert
+        self._largest_norm: float | None = None
+        self.n = sum(int(source.shape[0]) for source in self._sources)
+        self.d = int(self._sources[0].shape[1])
+        self.block_rows = max(256, _BLOCK_BYTES // (8 * max(1, self.d)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return self.n, self.d
+
+    @staticmethod
+    def of(X: Any) -> Rows:
+        """Rows of an array, a tensor or a list of shards, as float64 NumPy blocks; large arrays are not copied."""
+        shards = X if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 0) == 2 else [X]
+        sources = [_two_dimensional(shard) for shard in shards]
+        widths = {source.shape[1] for source in sources}
+        if len(widths) > 1:
+            raise InputError(f"the shards of X have {sorted(widths)} columns; all need the same number.")
+        rows = Rows(sources, _to_float64)
+        if rows.n == 0 or rows.d == 0:
+            raise InputError(f"X has shape ({rows.n}, {rows.d}); at least one row and one column are needed.")
+        return rows
+
+    def to_torch(self, device: Any, dtype: Any) -> Rows:
+        """The same rows as tensors; kept on the device when it is not the CPU, views where no conversion is needed."""
+        import torch
+
+        def convert(block: Any) -> Array:
+            if not is_tensor(block):
+                block = np.asarray(block)
+                block = torch.from_numpy(block if block.flags.writeable else block.copy())
+            return block.to(device=device, dtype=dtype)
+
+        in_memory = [source for source in self._sources if not isinstance(source, np.memmap)]
+        if torch.device(device).type != "cpu" and len(in_memory) == len(self._sources):
+            return Rows([convert(source) for source in self._sources], lambda block: block)
+        return Rows(self._sources, convert)
+
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
+        """Pairs (slice of row numbers, block) in order."""
+        start = 0
+        for source in self._sources:
+            for first in range(0, source.shape[0], self.block_rows):
+                block = self._convert(source[first : first + self.block_rows])
+                yield slice(start, start + block.shape[0]), block
+                start += block.shape[0]
+
+    def largest_norm(self) -> float:
+        """Largest Euclidean norm of a row, computed once."""
+        if self._largest_norm is None:
+            self._largest_norm = max(float((block * block).sum(1).max()) for _, block in self.blocks()) ** 0.5
+        return self._largest_norm
+
+    def take(self, index: Array) -> np.ndarray:
+        """Some rows, by their numbers, as one NumPy array."""
+        wanted = np.asarray(index)
+        out = np.empty((len(wanted), self.d))
+        for where, block in self.blocks():
+            here = (wanted >= where.start) & (wanted < where.stop)
+            if here.any():
+                part = block[wanted[here] - where.start]
+                out[here] = part.cpu().numpy() if is_tensor(part) else part
+        return out
+
+    def times(self, matrix: Array) -> Array:
+        """X @ matrix, (n, k) for (d, k)."""
+        xp = namespace(matrix)
+        parts = [block @ matrix for _, block in self.blocks()]
+        return parts[0] if len(parts) == 1 else xp.concatenate(parts)
+
+    def transposed_times(self, matrix: Array) -> Array:
+        """X' @ matrix, (d, k) for (n, k)."""
+        total = None
+        for where, block in self.blocks():
+            part = block.T @ matrix[where]
+            total = part if total is None else total + part
+        return total
+
+    def weighted_gram(self, weights: Array) -> Array:
+        """X' diag(weights) X, (d, d)."""
+        total = None
+        for where, block in self.blocks():
+            chosen = weights[where]
+            used = chosen != 0
+            if not bool(used.all()):
+                block, chosen = block[used], chosen[used]
+            part = block.T @ (block * chosen[:, None])
+            total = part if total is None else total + part
+        return 0.5 * (total + total.T)
+
+
+def _two_dimensional(X: Any) -> Any:
+    if not is_tensor(X) and not isinstance(X, np.ndarray):
+        try:
+            X = np.asarray(X)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"X cannot be read as a matrix ({error}); a (n, d) array of numbers is needed.") from None
+    if X.ndim != 2:
+        raise InputError(f"X has shape {tuple(X.shape)}; a matrix (n, d) is needed.")
+    if not is_tensor(X):
+        if X.dtype.kind in "OUS":
+            try:
+                X = X.astype(np.float64)
+            except (TypeError, ValueError):
+                raise InputError(f"X holds values of type {X.dtype} that are not numbers; encode text columns first.") from None
+        if X.dtype.kind not in "fiub":
+            raise InputError(f"X has the type {X.dtype}; real numbers are needed.")
+    elif X.is_complex():
+        raise InputError(f"X has the type {X.dtype}; real numbers are needed.")
+    return X
+
+
+def _to_float64(block: Any) -> np.ndarray:
+    from ._arrays import to_numpy
+
+    return to_numpy(block, np.float64)
+
+
+def check_finite(rows: Rows) -> None:
+    """Raise InputError naming the first NaN or infinite entry."""
+    for where, block in rows.blocks():
+        bad = ~np.isfinite(block)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise InputError(
+                f"X[{where.start + row}, {column}] is {block[row, column]}; every entry must be finite "
+                "(fill or drop missing values first)."
+            )

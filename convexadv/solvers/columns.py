@@ -1,0 +1,300 @@
+r"""Column generation over neurons with a method of multipliers: the torch solver of one component.
+
+A round (1) prices: the moment matrices of the current multipliers give the lower bound and the neurons that violate it;
+(2) adds these neurons; (3) refines all neurons jointly by L-BFGS on the smoothed objective; (4) moves the proximal centre
+to the new multipliers, which is what makes the *bound* converge where many rows lie on a kink; (5) merges neurons down to
+the rank of the lift. It stops on the certified gap.
+
+Where the worst perturbation itself is not unique (degenerate trust regions, a network near zero) perturbations of earlier
+rounds are stored and stay alternatives of their terms, with multipliers of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..problems.bound import Atoms
+from ..problems.certificate import AtomSet
+from .consolidate import consolidated
+from .lbfgs import Memory, minimise
+from .model import ComponentModel, Neurons, Shortfalls, Smoothing
+from .radial import FEASIBLE, best_multiple, objective_of_multiples
+
+MU = 0.1
+"""Proximal weight, in units of the shortfall (margins of one)."""
+CANDIDATES = 4
+STORED = 6
+_FIRST_EVALUATIONS = 60
+_MOST_EVALUATIONS = 300
+
+
+@dataclass
+class State:
+    """All that a solve needs to go on: neurons, proximal centres and stored perturbations."""
+
+    neurons: Neurons
+    smoothing: Smoothing
+    results: list[Shortfalls]
+
+
+@dataclass
+class Bounds:
+    """Best pair of numbers found so far, and what proves them."""
+
+    upper: float
+    lower: float
+    violation: float
+    network: Neurons
+    atoms: list[Atoms]
+
+
+class ColumnGeneration:
+    """Rounds of column generation for one component; see the module.
+
+    Parameters
+    ----------
+    model : ComponentModel
+        In the arithmetic of the training.
+    exact : ComponentModel
+        The same in float64, for prices and certificates.
+    tolerance : float
+        Relative gap of this component at which it is done.
+    """
+
+    def __init__(self, model: ComponentModel, exact: ComponentModel, tolerance: float):
+        self.model, self.exact, self.tolerance = model, exact, tolerance
+        self.torch = model.torch
+        self.state, self.bounds = self._zero()
+        self.zero_objective = self.bounds.upper if math.isfinite(self.bounds.upper) else self._zero_loss()
+        self.memory = Memory()
+        self.rounds = 0
+        self.evaluations = _FIRST_EVALUATIONS
+        self._gaps: list[float] = []
+        self._storing = False
+
+    @property
+    def gap(self) -> float:
+        """Relative gap of this component."""
+        bounds = self.bounds
+        if not math.isfinite(bounds.upper):
+            return math.inf
+        return (bounds.upper - bounds.lower) / max(abs(bounds.upper), 1e-3 * self.zero_objective, 1e-300)
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether the bound proves that the constraints cannot be met (it exceeds any sensible objective)."""
+        return self.bounds.lower > 1e7 * max(self.zero_objective, 1e-300)
+
+    def done(self) -> bool:
+        """Whether the gap is closed."""
+        return self.gap <= self.tolerance or self.infeasible
+
+    def stalled(self) -> bool:
+        """Whether many rounds brought nothing although perturbations are stored or not needed."""
+        window = 40
+        return len(self._gaps) > window and self._gaps[-1] > 0.98 * self._gaps[-window]
+
+    def start_from(self, neurons: Neurons, smoothing: Smoothing | None = None) -> None:
+        """Begin at a network (and its multipliers) instead of zero."""
+        if len(neurons.signs) == 0:
+            return
+        smoothing = smoothing or self.state.smoothing
+        _, _, results = self.model.evaluate(neurons, smoothing)
+        self.state = State(neurons, smoothing, results)
+        self._keep_best()
+
+    def price(self) -> list[Any]:
+        """Lower bound of the current multipliers; the most violating directions of every output."""
+        atoms = self._atoms()
+        value, extremes, _ = self.exact.problem.component_bound(self.exact.component, atoms, self.exact.rows, CANDIDATES)
+        if value > self.bounds.lower:
+            self.bounds.lower, self.bounds.atoms = value, atoms
+        self._gaps.append(self.gap)
+        return extremes
+
+    def round(self, keep_going: Callable[[], bool]) -> None:
+        """Price, add, refine, move the centre, merge."""
+        extremes = self.price()
+        if self.done():
+            return
+        self.rounds += 1
+        self._store_if_stuck()
+        self._add(extremes)
+        self._refine(keep_going)
+        self._keep_best()
+        self._prune()
+
+    def _zero(self) -> tuple[State, Bounds]:
+        torch, model = self.torch, self.model
+        d = model.rows.d
+        none = Neurons(
+            torch.zeros((0, d), dtype=model.dtype, device=model.device),
+            torch.zeros(0, dtype=model.dtype, device=model.device),
+            torch.zeros(0, dtype=torch.long, device=model.device),
+        )
+        results, centres = [], []
+        for terms in model.terms:
+            _, z = terms.loss.multipliers(terms.offset)
+            results.append(Shortfalls(z[None], (None,), 0.0 * z))
+            centres.append(z[None] if terms.loss.sharp else None)
+        feasible = not any(terms.hard for terms in model.terms)
+        upper = self._zero_loss() if feasible else math.inf
+        smoothing = Smoothing(centres, [()] * len(model.terms), MU)
+        bounds = Bounds(upper, -math.inf, 0.0 if feasible else 1.0, none, [])
+        return State(none, smoothing, results), bounds
+
+    def _zero_loss(self) -> float:
+        sets = [terms for terms in self.model.terms if not terms.hard]
+        return sum(float(terms.weight @ terms.loss.group_value(terms.offset)) for terms in sets)
+
+    def _atoms(self) -> list[Atoms]:
+        """Multipliers and perturbations of the current point, in float64."""
+        atoms = []
+        double = self.torch.float64
+        for terms, result in zip(self.exact.terms, self.state.results, strict=True):
+            for z, samples in zip(result.multipliers, result.samples, strict=True):
+                z = z.to(double)
+                if not bool((z != 0).any()):
+                    continue
+                if samples is None:
+                    atoms.append(Atoms(terms, z[None], None, None))
+                    continue
+                basis = None if samples.basis is None else samples.basis.to(double)
+                weighted = samples.shares.to(double)[:, None, None] * z[None]
+                atoms.append(Atoms(terms, weighted, samples.coordinates.to(double), basis))
+        return atoms or [Atoms(self.exact.terms[0], self.exact.terms[0].offset[None] * 0.0, None, None)]
+
+    def _add(self, extremes: list[Any]) -> None:
+        torch, beta = self.torch, self.model.problem.beta
+        vectors, signs, outputs = [], [], []
+        for output, extreme in enumerate(extremes):
+            order = torch.argsort(extreme.values, descending=True)
+            for i in order.tolist():
+                sign, direction = float(extreme.signs[i]), extreme.directions[i]
+                if float(extreme.values[i]) <= beta * (1.0 + 0.1 * self.tolerance):
+                    break
+                same = [v for v, s, o in zip(vectors, signs, outputs, strict=True) if s == sign and o == output]
+                if all(abs(float(direction @ other)) < 0.95 for other in same):
+                    vectors.append(direction)
+                    signs.append(sign)
+                    outputs.append(output)
+        if not vectors:
+            return
+        old = self.state.neurons
+        new = Neurons(
+            torch.stack(vectors).to(old.vectors), torch.tensor(signs).to(old.signs), torch.tensor(outputs, device=old.outputs.device)
+        )
+        if len(old.signs):
+            size = 0.1 * float(old.vectors.norm() / len(old.signs) ** 0.5)
+        else:
+            size = self._first_size(new)
+        joined = Neurons(
+            torch.cat([old.vectors, size * new.vectors]), torch.cat([old.signs, new.signs]), torch.cat([old.outputs, new.outputs])
+        )
+        self.state.neurons = joined
+
+    def _first_size(self, neurons: Neurons) -> float:
+        _, _, results = self.model.evaluate(neurons, self._plain_smoothing())
+        tau, _, _ = best_multiple(objective_of_multiples(self.model, neurons, results), 1e-12, 1e12)
+        return max(tau, 1e-10) ** 0.5
+
+    def _plain_smoothing(self) -> Smoothing:
+        none = [None] * len(self.model.terms)
+        return Smoothing(none, [()] * len(self.model.terms), 0.0)
+
+    def _refine(self, keep_going: Callable[[], bool]) -> None:
+        neurons, smoothing = self.state.neurons, self.state.smoothing
+        shape = neurons.vectors.shape
+
+        def function(flat: Any) -> tuple[float, Any, list[Shortfalls]]:
+            value, gradient, results = self.model.evaluate(neurons._replace(vectors=flat.view(shape)), smoothing)
+            return value, gradient.reshape(-1), results
+
+        self.memory.clear()
+        size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
+        target = 0.03 * min(self.gap, 1.0) if math.isfinite(self.gap) else 0.03
+        found = minimise(
+            function, neurons.vectors.reshape(-1), self.evaluations, max(target, 0.1 * self.tolerance) * 0.1 * size, self.memory, keep_going
+        )
+        self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))
+        self.state.neurons = neurons._replace(vectors=found.point.view(shape))
+        self.state.results = found.extra
+        centres = [
+            result.multipliers if terms.loss.sharp or len(result.samples) > 1 else None
+            for terms, result in zip(self.model.terms, found.extra, strict=True)
+        ]
+        self.state.smoothing = smoothing._replace(centres=centres)
+
+    def _store_if_stuck(self) -> None:
+        """Keep the current perturbations as alternatives once the gap no longer falls."""
+        recent = self._gaps[-4:]
+        if not self._storing:
+            usable = self.model.robust and len(recent) == 4 and math.isfinite(recent[0])
+            self._storing = usable and recent[-1] > 0.7 * recent[0]
+        if not self._storing:
+            return
+        smoothing, centres, stored = self.state.smoothing, [], []
+        for terms, result, centre, kept in zip(
+            self.model.terms, self.state.results, smoothing.centres, smoothing.stored, strict=True
+        ):
+            fresh = result.samples[0]
+            if not terms.robust or fresh is None or len(result.samples) != 1 + len(kept):
+                centres.append(centre)
+                stored.append(kept)
+                continue
+            z = result.multipliers
+            kept, weights = (fresh, *kept), [z[0], *z[1:]]
+            if len(kept) > STORED:
+                kept, spilled = kept[:-1], weights.pop()
+                weights[0] = weights[0] + spilled
+            centres.append(self.torch.stack([0.0 * z[0], *weights]))
+            stored.append(kept)
+        self.state.smoothing = smoothing._replace(centres=centres, stored=stored)
+
+    def _keep_best(self) -> None:
+        neurons = self.state.neurons
+        if not len(neurons.signs):
+            return
+        value = objective_of_multiples(self.model, neurons, self.state.results)
+        tau, objective, violation = best_multiple(value, 0.5, 2.0 if not self._constrained() else 1e6)
+        if violation <= FEASIBLE and objective < self.bounds.upper:
+            self.bounds.upper, self.bounds.violation = objective, violation
+            self.bounds.network = neurons.scaled(tau)
+
+    def _constrained(self) -> bool:
+        return any(terms.hard for terms in self.model.terms)
+
+    def _prune(self) -> None:
+        neurons = self.state.neurons
+        if len(neurons.signs) > 2:
+            merged = consolidated(neurons)
+            if len(merged.signs) < len(neurons.signs):
+                self.state.neurons = merged
+
+    def atom_sets(self) -> list[AtomSet]:
+        """The best atoms as NumPy arrays of a certificate."""
+        sets = []
+        for atom in self.bounds.atoms:
+            term = next(i for i, terms in enumerate(self.exact.terms) if terms is atom.terms)
+            arrays = [None if part is None else part.cpu().numpy() for part in (atom.multipliers, atom.coordinates, atom.basis)]
+            sets.append(AtomSet(self.exact.number, term, *arrays))
+        return sets
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit neurons (m, d) and coefficients (m, outputs of the component) of the best network, in float64."""
+        neurons = self.bounds.network
+        vectors = neurons.vectors.cpu().double().numpy()
+        lengths = np.linalg.norm(vectors, axis=1)
+        used = lengths > 0
+        vectors, lengths = vectors[used], lengths[used]
+        coefficients = np.zeros((len(lengths), len(self.exact.component.outputs)))
+        signs, outputs = neurons.signs.cpu().double().numpy()[used], neurons.outputs.cpu().numpy()[used]
+        coefficients[np.arange(len(lengths)), outputs] = signs * lengths**2
+        return vectors / lengths[:, None], coefficients
+
+

@@ -1,0 +1,1 @@
+def require(p,s): pass

@@ -1,0 +1,138 @@
+"""The same programme through cvxpy: the way to MOSEK, and a cross-check of the direct path."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from ...errors import SolverUnavailableError
+from . import svec
+from .answer import Answer, Outcome, finite_or_none
+from .program import ConicProgram
+
+logger = logging.getLogger(__name__)
+
+_STATUS = {
+    "optimal": Outcome.SOLVED,
+    "optimal_inaccurate": Outcome.INACCURATE,
+    "user_limit": Outcome.MAX_ITER,
+    "infeasible": Outcome.INFEASIBLE,
+    "infeasible_inaccurate": Outcome.INFEASIBLE,
+}
+
+
+def run_cvxpy(
+    program: ConicProgram,
+    solver: str,
+    max_iter: int | None,
+    time_limit: float | None,
+    verbose: bool,
+    options: dict[str, Any],
+) -> Answer:
+    """Solve through cvxpy; one affine expression, whose rows the constraints slice.
+
+    Raises
+    ------
+    SolverUnavailableError
+        If cvxpy cannot hand the programme to that solver.
+    """
+    import cvxpy
+
+    x = cvxpy.Variable(len(program.linear))
+    constraints, rebuild = _constraints(cvxpy, program, x)
+    curved = np.flatnonzero(program.quadratic)
+    objective = program.linear @ x
+    if len(curved):
+        objective += 0.5 * cvxpy.sum_squares(cvxpy.multiply(np.sqrt(program.quadratic[curved]), x[curved]))
+    model = cvxpy.Problem(cvxpy.Minimize(objective), constraints)
+    settings = {**_limits(solver, max_iter, time_limit), **options}
+    try:
+        model.solve(solver=solver, verbose=verbose, **settings)
+    except cvxpy.error.SolverError as error:
+        if "not installed" in str(error):
+            raise SolverUnavailableError(f"cvxpy cannot use solver {solver!r}: {error}") from error
+        return Answer(Outcome.FAILED, f"{solver}: {error}", None, None, np.nan, 0.0, 0)
+    statistics = model.solver_stats
+    seconds = (statistics.solve_time or 0.0) + (statistics.setup_time or 0.0) if statistics is not None else 0.0
+    iterations = int(statistics.num_iters or 0) if statistics is not None else 0
+    value = np.nan if model.value is None else float(model.value)
+    outcome = _STATUS.get(model.status, Outcome.FAILED)
+    if outcome is Outcome.MAX_ITER and time_limit is not None and seconds >= 0.9 * time_limit:
+        outcome = Outcome.TIME_LIMIT  # cvxpy has one word for both limits
+    message = f"{solver} through cvxpy: {model.status}"
+    return Answer(outcome, message, finite_or_none(x.value), rebuild(), value, seconds, iterations)
+
+
+def _constraints(cvxpy: Any, program: ConicProgram, x: Any) -> tuple[list[Any], Any]:
+    """Constraints on the rows of one expression, and a function that collects their multipliers in order."""
+    rows = program.rows
+    matrix = sparse.csr_array(program.matrix)
+    plane = program.first_row("psd")
+    flat = matrix[:plane] @ x + program.offset[:plane]
+    linear = []
+    if rows["zero"]:
+        linear.append(flat[: rows["zero"]] == 0)
+    if rows["nonnegative"]:
+        linear.append(flat[rows["zero"] :] >= 0)
+    square = _squares(program, matrix, x)
+    blocks, start = [], 0
+    for order in program.orders:
+        blocks.append(cvxpy.reshape(square[start : start + order * order], (order, order), order="F") >> 0)
+        start += order * order
+    cones = []
+    if rows["exponential"]:
+        last = program.first_row("exponential")
+        spread = matrix[last:] @ x + program.offset[last:]
+        cones.append(cvxpy.ExpCone(spread[0::3], spread[1::3], spread[2::3]))
+
+    def rebuild() -> np.ndarray | None:
+        if any(part.dual_value is None for part in linear):
+            return None
+        parts = [np.atleast_1d(part.dual_value) for part in linear]
+        if rows["zero"]:
+            parts[0] = -parts[0]  # cvxpy's Lagrangian adds multiplier * expression, ours subtracts it
+        for block, order in zip(blocks, program.orders, strict=True):
+            if block.dual_value is None:
+                return None
+            i, j = svec.triangle(order)
+            parts.append((0.5 * (block.dual_value + block.dual_value.T))[i, j] * svec.factors(order))
+        parts.append(np.zeros(rows["exponential"]))  # no certificate reads them
+        dual = np.concatenate(parts)
+        return finite_or_none(dual) if len(dual) == len(program.offset) else None
+
+    return [*linear, *blocks, *cones], rebuild
+
+
+def _squares(program: ConicProgram, matrix: sparse.csr_array, x: Any) -> Any:
+    """All semidefinite blocks as full matrices, stacked by columns, in one affine expression."""
+    gather, weight = [], []
+    start = program.first_row("psd")
+    patterns = {}
+    for order in set(program.orders):
+        i, j = np.divmod(np.arange(order * order), order)
+        place = svec.position(i, j)
+        patterns[order] = place, 1.0 / svec.factors(order)[place]
+    for order in program.orders:
+        place, factor = patterns[order]
+        gather.append(start + place)
+        weight.append(factor)
+        start += svec.length(order)
+    picked, scaled = np.concatenate(gather), np.concatenate(weight)
+    expanded = sparse.diags(scaled) @ matrix[picked]
+    return expanded @ x + scaled * program.offset[picked]
+
+
+def _limits(solver: str, max_iter: int | None, time_limit: float | None) -> dict[str, Any]:
+    if solver == "MOSEK":
+        settings: dict[str, float] = {}
+        if max_iter is not None:
+            settings["MSK_IPAR_INTPNT_MAX_ITERATIONS"] = max_iter
+        if time_limit is not None:
+            settings["MSK_DPAR_OPTIMIZER_MAX_TIME"] = time_limit
+        return {"mosek_params": settings} if settings else {}
+    names = {"CLARABEL": ("max_iter", "time_limit"), "SCS": ("max_iters", "time_limit_secs")}[solver]
+    defaults = {"eps_abs": 1e-5, "eps_rel": 1e-5} if solver == "SCS" else {}
+    return defaults | {name: value for name, value in zip(names, (max_iter, time_limit), strict=True) if value is not None}

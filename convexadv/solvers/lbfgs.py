@@ -1,0 +1,124 @@
+"""Limited-memory BFGS on one flat tensor: smooth minimisation with few synchronisations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+_ARMIJO = 1e-4
+_CURVATURE = 1e-10
+_SHORTENINGS = 25
+
+
+class Minimum(NamedTuple):
+    """Where a minimisation ended."""
+
+    point: Any
+    value: float
+    extra: Any
+    """What the function returned beside value and gradient at ``point``."""
+    gradient_norm: float
+    evaluations: int
+    stalled: bool
+    """Whether the line search found no lower value."""
+
+
+class Memory:
+    """Pairs (step, change of gradient) of past iterations, most recent last."""
+
+    def __init__(self, size: int = 30):
+        self.size = size
+        self.steps: list[Any] = []
+        self.changes: list[Any] = []
+        self.inverse: list[float] = []
+
+    def clear(self) -> None:
+        """Forget every pair."""
+        self.steps, self.changes, self.inverse = [], [], []
+
+    def add(self, step: Any, change: Any) -> None:
+        """Keep a pair if its curvature is safely positive."""
+        product = float(step @ change)
+        if product <= _CURVATURE * float(step.norm() * change.norm()):
+            return
+        self.steps.append(step)
+        self.changes.append(change)
+        self.inverse.append(1.0 / product)
+        if len(self.steps) > self.size:
+            del self.steps[0], self.changes[0], self.inverse[0]
+
+    def remap(self, change: Callable[[Any], Any]) -> None:
+        """Apply a linear change of variables (dropped and added coordinates) to every pair."""
+        pairs = list(zip(self.steps, self.changes, strict=True))
+        self.clear()
+        for step, difference in pairs:
+            self.add(change(step), change(difference))
+
+    def direction(self, gradient: Any) -> Any:
+        """-H gradient by the two-loop recursion (Nocedal and Wright, algorithm 7.4)."""
+        if not self.steps:
+            return -gradient
+        q, alphas = gradient.clone(), []
+        for step, change, rho in zip(reversed(self.steps), reversed(self.changes), reversed(self.inverse), strict=True):
+            alpha = rho * (step @ q)
+            alphas.append(alpha)
+            q -= alpha * change
+        q *= 1.0 / (self.inverse[-1] * (self.changes[-1] @ self.changes[-1]))
+        for step, change, rho, alpha in zip(self.steps, self.changes, self.inverse, reversed(alphas), strict=True):
+            q += step * (alpha - rho * (change @ q))
+        return -q
+
+
+def minimise(
+    function: Callable[[Any], tuple[float, Any, Any]],
+    start: Any,
+    max_evaluations: int,
+    gradient_tolerance: float,
+    memory: Memory,
+    keep_going: Callable[[], bool] = lambda: True,
+) -> Minimum:
+    """Minimise a smooth function from ``start`` by L-BFGS with a backtracking line search (Nocedal and Wright, chapter 7).
+
+    Parameters
+    ----------
+    function : callable
+        x -> (value, gradient, extra), value a float, gradient a tensor shaped as x.
+    start : tensor (N,)
+    max_evaluations : int
+    gradient_tolerance : float
+        Stop when the gradient's Euclidean norm is below it.
+    memory : Memory
+        Pairs of earlier calls, used and extended.
+    keep_going : callable
+        Asked before every step; a false result ends the minimisation where it is.
+    """
+    x = start
+    value, gradient, extra = function(x)
+    evaluations = 1
+    norm = float(gradient.norm())
+    while norm > gradient_tolerance and evaluations < max_evaluations and keep_going():
+        direction = memory.direction(gradient)
+        slope = float(direction @ gradient)
+        if slope >= 0.0:
+            memory.clear()
+            direction, slope = -gradient, -norm * norm
+        length = 1.0 if memory.steps else min(1.0, 0.1 * float(x.norm() + 1e-3) / norm)
+        trial = None
+        for _ in range(_SHORTENINGS):
+            trial = function(x + length * direction)
+            evaluations += 1
+            if trial[0] <= value + _ARMIJO * length * slope:
+                break
+            curvature = trial[0] - value - length * slope
+            shorter = -0.5 * slope * length * length / curvature if curvature > 0 else 0.5 * length
+            length = min(max(shorter, 0.1 * length), 0.5 * length)
+        else:
+            if memory.steps:
+                memory.clear()
+                continue
+            return Minimum(x, value, extra, norm, evaluations, True)
+        step = length * direction
+        memory.add(step, trial[1] - gradient)
+        x, value, gradient, extra = x + step, trial[0], trial[1], trial[2]
+        norm = float(gradient.norm())
+    return Minimum(x, value, extra, norm, evaluations, False)

@@ -1,0 +1,634 @@
+"""The command line: what the verbs do, what they write, and how they refuse."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import convexadv as ca
+from convexadv._units import in_units
+from convexadv.cli import main
+from convexadv.cli.data import fingerprint, scaling_of, split_rows
+from convexadv.cli.output import table, to_json
+from convexadv.cli.progress import Progress
+from convexadv.datasets import read_table
+from convexadv.solvers import Record, available_solvers
+
+RADIUS = 0.05
+
+
+def write_table(path, n=60, d=3, seed=0, labels=("no", "yes")):
+    generator = np.random.default_rng(seed)
+    X = generator.normal(size=(n, d)) * np.arange(1, d + 1) + 5.0
+    score = (X[:, 0] - 5.0) + 0.3 * (X[:, 1] - 5.0) + 0.3 * generator.normal(size=n)
+    y = np.array(labels)[np.digitize(score, np.quantile(score, np.linspace(0, 1, len(labels) + 1)[1:-1]))]
+    names = [f"x{j}" for j in range(d)]
+    rows = [
+        ",".join([*(repr(float(value)) for value in row), label]) for row, label in zip(X, y, strict=True)
+    ]
+    path.write_text("\n".join([",".join([*names, "label"]), *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A table, a model of it with held-out rows, and what `fit` said."""
+    place = tmp_path_factory.mktemp("cli")
+    write_table(place / "table.csv")
+    arguments = ["--radius", str(RADIUS), "--beta", "0.01", "--test-fraction", "0.25", "--seed", "3"]
+    old = os.getcwd()
+    os.chdir(place)
+    try:
+        code = main(["fit", "table.csv", *arguments, "--out", "model.safetensors"])
+    finally:
+        os.chdir(old)
+    assert code == 0
+    return place
+
+
+@pytest.fixture
+def here(folder, tmp_path, monkeypatch):
+    """An empty working folder; data and model are elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    return code, *capsys.readouterr()
+
+
+def run_json(capsys, *arguments):
+    code, out, err = run(capsys, *arguments, "--json")
+    assert err == ""
+    return code, json.loads(out)
+
+
+# ---------------------------------------------------------------------------------------------- fit
+
+
+def test_fit_saves_the_network_that_was_certified(here, capsys):
+    """The saved network, back in scaled units, has the objective that was reported; the bound is below it."""
+    code, report = run_json(capsys, "fit", here / "table.csv", "--radius", RADIUS, "--out", "m.safetensors")
+    assert code == 0
+    assert report["certified"]
+    assert report["status"] == "optimal"
+    network = ca.load("m.safetensors")
+    data = read_table(here / "table.csv")
+    inner = in_units(network, network.shift, network.scale)
+    Z = (data.X - network.shift.numpy()) / network.scale.numpy()
+    assert np.linalg.norm(Z, axis=1).max() == pytest.approx(1.0)
+    problem = ca.PolynomialProblem(Z, data.y, radius=RADIUS, beta=0.01)
+    objective = problem.objective(inner)
+    assert objective == pytest.approx(report["objective"], rel=1e-9)
+    assert report["lower_bound"] <= objective <= report["lower_bound"] + 1.1e-4 * objective
+    assert report["train"]["accuracy"] == pytest.approx(np.mean(network.predict(data.X) == data.y))
+    assert report["test"] is None
+
+
+def test_fit_remembers_its_settings_and_data(here):
+    data = read_table(here / "table.csv")
+    metadata = ca.load(here / "model.safetensors").metadata
+    assert metadata["version"] == ca.__version__
+    assert metadata["settings"]["radius"] == RADIUS
+    assert metadata["settings"]["scaling"] == "unit"
+    assert metadata["status"] == "optimal"
+    assert metadata["lower_bound"] <= metadata["objective"]
+    assert metadata["data"]["sha256"] == fingerprint(data.X, data.y)
+    assert metadata["data"]["train_rows"] + metadata["data"]["test_rows"] == 60
+
+
+def test_fit_prints_a_table_and_draws(here, capsys, tmp_path):
+    write_table(tmp_path / "two.csv", d=2)
+    code, out, err = run(
+        capsys,
+        "fit",
+        "two.csv",
+        "--radius",
+        "0.1",
+        "--plot",
+        "gap.png",
+        "--boundary",
+        "edge.pdf",
+        "--test-fraction",
+        "0.3",
+    )
+    assert (code, err) == (0, "")
+    for word in (
+        "objective",
+        "lower bound",
+        "gap",
+        "train",
+        "test",
+        "model.safetensors",
+        "gap.png",
+        "edge.pdf",
+    ):
+        assert word in out
+    assert (tmp_path / "gap.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "edge.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--loss", "logistic", "--scaling", "standard"],
+        ["--loss", "squared_hinge", "--clean-weight", "0.5", "--radius", "0.02"],
+        ["--norm", "linf", "--radius", "0.01", "--scaling", "none", "--activation", "0.1", "-0.4", "0"],
+    ],
+)
+def test_fit_takes_every_setting_of_the_problem(here, capsys, options):
+    code, report = run_json(capsys, "fit", here / "table.csv", *options, "--tol", "1e-3")
+    assert code == 0
+    assert report["gap"] <= 1e-3
+    network = ca.load("model.safetensors")
+    if "--activation" in options:
+        assert network.activation == (0.1, -0.4, 0.0)
+    if "none" in options:
+        assert (network.shift == 0).all()
+        assert (network.scale == 1).all()
+
+
+@pytest.mark.parametrize("scheme", ["ovr", "joint"])
+def test_fit_three_classes(here, capsys, tmp_path, scheme):
+    write_table(tmp_path / "three.csv", labels=("a", "b", "c"))
+    code, report = run_json(capsys, "fit", "three.csv", "--multiclass", scheme, "--beta", "0.003")
+    assert code == 0
+    assert ca.load("model.safetensors").classes.tolist() == ["a", "b", "c"]
+    assert report["train"]["accuracy"] > 0.6
+
+
+def test_fit_and_evaluate_values(here, capsys, tmp_path):
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(50, 2))
+    np.savez(tmp_path / "values.npz", X=X, value=X[:, 0] - 0.5 * X[:, 1])
+    code, report = run_json(
+        capsys, "fit", "values.npz", "--target", "value", "--loss", "squared", "--beta", "1e-3"
+    )
+    assert code == 0
+    assert report["train"]["r2"] > 0.9
+    code, seen = run_json(capsys, "evaluate", "model.safetensors", "values.npz", "--target", "value")
+    assert code == 0
+    assert seen["rmse"] == pytest.approx(report["train"]["rmse"])
+    residual = ca.load("model.safetensors").scores(X) - (X[:, 0] - 0.5 * X[:, 1])
+    assert seen["rmse"] == pytest.approx(np.sqrt(np.mean(residual**2)))
+
+
+def test_fit_that_is_not_certified_is_written_with_code_3(here, capsys, tmp_path):
+    code, report = run_json(capsys, "fit", here / "table.csv", "--beta", "0")
+    assert code == 3
+    assert not report["certified"]
+    assert (tmp_path / "model.safetensors").exists()
+    code, out, _ = run(capsys, "fit", here / "table.csv", "--beta", "0")
+    assert code == 3
+    assert "not certified" in out
+
+
+def test_fit_of_impossible_margins_is_code_4(here, capsys, tmp_path):
+    """Two equal rows with different labels cannot both have a positive margin."""
+    (tmp_path / "clash.csv").write_text("a,b,label\n1,0,u\n1,0,v\n0,1,u\n2,1,v\n")
+    code, report = run_json(capsys, "fit", "clash.csv", "--hard-margin", "0.5")
+    assert code == 4
+    assert report["status"] == "infeasible"
+    assert report["files"]["model"] is None
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_solver_without_a_licence_is_code_5(here, capsys, tmp_path):
+    if available_solvers()["MOSEK"] == "available":
+        pytest.skip("MOSEK has a licence here")
+    code, out, err = run(capsys, "fit", here / "table.csv", "--solver", "MOSEK")
+    assert (code, out) == (5, "")
+    assert err.count("\n") == 1
+    assert "MOSEK" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_leaves_nothing(here, capsys, tmp_path, monkeypatch):
+    import convexadv.cli.fit
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convexadv.cli.fit, "solve", interrupted)
+    code, out, err = run(capsys, "fit", here / "table.csv")
+    assert (code, out, err) == (130, "", "convexadv: interrupted.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(here, capsys, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "model.safetensors")
+
+    monkeypatch.setattr(os, "replace", full)
+    code, out, err = run(capsys, "fit", here / "table.csv")
+    assert (code, out) == (2, "")
+    assert "No space left" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_written_is_found_before_the_solve(here, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: not os.path.isdir(path))  # root may write anywhere
+    refuse(capsys, tmp_path, "may not be written", "fit", here / "table.csv")
+
+
+# ------------------------------------------------------------------------------- evaluate and attack
+
+
+def test_evaluate_bounds_enclose_the_truth(here, capsys):
+    radii = ["0", "0.05", "0.2", "0.6"]
+    for norm in ("l2", "linf"):
+        code, report = run_json(
+            capsys,
+            "evaluate",
+            here / "model.safetensors",
+            here / "table.csv",
+            "--norm",
+            norm,
+            "--radius",
+            *radii,
+        )
+        assert code == 0
+        certified, attacked, fgsm = (np.array(report[name]) for name in ("certified", "attacked", "fgsm"))
+        assert (certified <= attacked + 1e-12).all()
+        assert (attacked <= fgsm + 1e-12).all()
+        assert (np.diff(certified) <= 0).all()
+        assert certified[0] == attacked[0] == report["clean"]
+        assert report["includes_training_rows"]
+
+
+def test_certified_accuracy_agrees_with_a_search(here, capsys):
+    """No random perturbation of a certified fraction more than that is found, in the model's scaled units."""
+    network, data = ca.load(here / "model.safetensors"), read_table(here / "table.csv")
+    radius = 0.1
+    _, report = run_json(
+        capsys, "evaluate", here / "model.safetensors", here / "table.csv", "--radius", radius
+    )
+    generator = np.random.default_rng(0)
+    robust = network.predict(data.X) == data.y
+    for _ in range(300):
+        step = generator.normal(size=data.X.shape)
+        step *= radius / np.linalg.norm(step, axis=1, keepdims=True)
+        robust &= network.predict(data.X + step * network.scale.numpy()) == data.y
+    assert report["certified"][0] <= robust.mean() + 1e-12
+    assert report["certified"][0] >= robust.mean() - 0.1
+
+
+def test_evaluate_finds_the_rows_that_fit_held_out(here, capsys):
+    metadata = ca.load(here / "model.safetensors").metadata
+    split = ["--test-fraction", "0.25", "--seed", "3"]
+    _, report = run_json(capsys, "evaluate", here / "model.safetensors", here / "table.csv", *split)
+    assert report["rows"] == metadata["data"]["test_rows"]
+    assert report["clean"] == pytest.approx(metadata["test"]["accuracy"])
+    assert not report["includes_training_rows"]
+    assert report["radii"] == pytest.approx([RADIUS / 2, RADIUS, 2 * RADIUS])
+
+
+def test_units_of_the_radius(here, capsys, tmp_path):
+    """Without a scaling both units are one; with it they are not."""
+    run(capsys, "fit", here / "table.csv", "--scaling", "none", "--radius", "0.3", "--out", "raw.safetensors")
+    for model, equal in (("raw.safetensors", True), (here / "model.safetensors", False)):
+        reports = [
+            run_json(capsys, "evaluate", model, here / "table.csv", "--radius", "0.3", "--units", units)[1]
+            for units in ("raw", "scaled")
+        ]
+        assert (reports[0]["certified"] == reports[1]["certified"]) == equal
+
+
+def test_evaluate_prints_a_table(here, capsys):
+    code, out, err = run(capsys, "evaluate", here / "model.safetensors", here / "table.csv")
+    assert (code, err) == (0, "")
+    for word in ("clean accuracy", "FGSM", "PGD", "certified", "scaled", "training"):
+        assert word in out
+
+
+@pytest.mark.parametrize(("method", "norm"), [("fgsm", "linf"), ("pgd", "l2")])
+def test_attacked_points_stay_in_their_balls_and_can_be_read_back(here, capsys, method, norm):
+    network, data = ca.load(here / "model.safetensors"), read_table(here / "table.csv")
+    options = ["--radius", "0.2", "--norm", norm, "--method", method, "--out", "points.npz"]
+    code, report = run_json(capsys, "attack", here / "model.safetensors", here / "table.csv", *options)
+    assert code == 0
+    with np.load("points.npz", allow_pickle=False) as archive:
+        points, success = archive["X"], archive["success"]
+        np.testing.assert_array_equal(archive["y"], data.y)
+    delta = (points - data.X) / network.scale.numpy()
+    assert np.linalg.norm(delta, axis=1, ord=2 if norm == "l2" else np.inf).max() <= 0.2 * (1 + 1e-9)
+    np.testing.assert_array_equal(success, network.predict(points) != data.y)
+    assert report["attacked_accuracy"] == pytest.approx(1 - success.mean())
+    assert report["attacked_accuracy"] < report["clean_accuracy"]
+    _, seen = run_json(capsys, "evaluate", here / "model.safetensors", "points.npz", "--radius", "0")
+    assert seen["clean"] == pytest.approx(report["attacked_accuracy"])
+
+
+# --------------------------------------------------------------------------------- solvers, demo, help
+
+
+def test_solvers_names_every_solver(capsys):
+    code, report = run_json(capsys, "solvers")
+    assert code == 0
+    assert set(report) >= {"torch", "SCS", "CLARABEL", "MOSEK"}
+    assert report["torch"]["available"]
+    code, out, _ = run(capsys, "solvers")
+    assert code == 0
+    assert all(name in out for name in report)
+
+
+def test_demo_writes_everything(capsys, tmp_path):
+    code, out, err = run(capsys, "demo", "--out", tmp_path / "demo", "--quick")
+    assert (code, err) == (0, "")
+    files = {path.name for path in (tmp_path / "demo").iterdir()}
+    plots = {"convergence.png", "accuracy.png", "boundary.png"}
+    assert files == plots | {"model.safetensors", "standard.safetensors", "table.txt", "table.json"}
+    assert all(name in out for name in files)
+    document = json.loads((tmp_path / "demo" / "table.json").read_text())
+    for network in document["networks"].values():
+        assert network["certified"]
+        assert network["gap"] <= 1e-4
+    curves = document["accuracy"]["l2"]
+    for curve in curves.values():
+        assert (np.array(curve["certified"]) <= np.array(curve["attacked"]) + 1e-12).all()
+    assert curves["robust"]["certified"][-1] > curves["standard"]["certified"][-1]
+    text = (tmp_path / "demo" / "table.txt").read_text()
+    assert f"{100 * curves['robust']['certified'][-1]:.1f}" in text
+    assert text in out
+
+
+def test_demo_with_a_wrong_data_folder_makes_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVEXADV_DATA", str(tmp_path / "missing"))
+    refuse(capsys, tmp_path, "CONVEXADV_DATA", "demo", "--out", tmp_path / "demo")
+
+
+@pytest.mark.parametrize("verb", ["fit", "evaluate", "attack", "solvers", "demo"])
+def test_help_teaches(capsys, verb):
+    code, out, _ = run(capsys, verb, "--help")
+    assert code == 0
+    assert "examples:" in out
+    assert f"convexadv {verb}" in out
+    assert "exit codes:" in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_the_module_runs_and_help_loads_nothing_heavy():
+    script = (
+        "import sys, convexadv; a = {'torch', 'cvxpy'} & set(sys.modules)\n"
+        "from convexadv.cli import main\n"
+        "code = main(['--help']); b = {'torch', 'cvxpy', 'numpy', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(code or len(a) + len(b))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60).returncode == 0
+    shown = subprocess.run(
+        [sys.executable, "-m", "convexadv", "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert shown.returncode == 0
+    assert "demo" in shown.stdout
+    wrong = subprocess.run(
+        [sys.executable, "-m", "convexadv", "fly"], capture_output=True, text=True, timeout=60
+    )
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_is_no_error():
+    with subprocess.Popen(
+        [sys.executable, "-m", "convexadv", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+# ---------------------------------------------------------------------------------------- bad input
+
+BAD_FIT = {
+    "nan": ({"bad.csv": "a,b,label\n1,nan,u\n2,3,v\n"}, ["bad.csv"], "missing"),
+    "infinite": ({"bad.csv": "a,b,label\n1,inf,u\n2,3,v\n"}, ["bad.csv"], "finite"),
+    "text feature": ({"bad.csv": "a,b,label\n1,red,u\n2,3,v\n"}, ["bad.csv"], "numbers"),
+    "short row": ({"bad.csv": "a,b,label\n1,2,u\n2,v\n"}, ["bad.csv"], "cells"),
+    "one class": ({"bad.csv": "a,b,label\n1,2,u\n2,3,u\n"}, ["bad.csv"], "class"),
+    "no rows": ({"bad.csv": "a,b,label\n"}, ["bad.csv"], "no rows"),
+    "no columns": ({"bad.csv": "label\nu\nv\n"}, ["bad.csv"], "one column"),
+    "empty file": ({"bad.csv": ""}, ["bad.csv"], "empty"),
+    "text targets": ({"bad.csv": "a,label\n1,u\n2,v\n"}, ["bad.csv", "--loss", "squared"], "numeric"),
+    "unknown target": ({}, ["table.csv", "--target", "colour"], "colour"),
+    "target of a named set": ({}, ["wdbc", "--target", "x"], "--target"),
+    "no such data": ({}, ["wdbd"], "did you mean wdbc"),
+    "folder as data": ({}, ["."], "folder"),
+    "real targets as labels": ({}, ["diabetes"], "--loss squared"),
+    "archive lengths": (
+        {"bad.npz": {"X": np.ones((3, 2)), "y": np.array([0, 1])}}, ["bad.npz"], "rows",
+    ),
+    "archive shape": ({"bad.npz": {"X": np.ones(3), "y": np.array([0, 1, 1])}}, ["bad.npz"], "(n, d)"),
+    "archive without rows": (
+        {"bad.npz": {"X": np.ones((0, 2)), "y": np.array([], int)}}, ["bad.npz"], "shape (0, 2)",
+    ),
+    "archive nan": (
+        {"bad.npz": {"X": np.array([[1.0], [np.nan]]), "y": np.array([0, 1])}}, ["bad.npz"], "NaN",
+    ),
+    "truncated archive": ({"bad.npz": b"PK\x03\x04 not more"}, ["bad.npz"], "archive"),
+    "negative radius": ({}, ["table.csv", "--radius", "-0.1"], "-0.1"),
+    "radius nan": ({}, ["table.csv", "--radius", "nan"], "finite"),
+    "radius text": ({}, ["table.csv", "--radius", "big"], "'big'"),
+    "negative beta": ({}, ["table.csv", "--beta", "-1"], "-1"),
+    "zero tolerance": ({}, ["table.csv", "--tol", "0"], "above zero"),
+    "unknown loss": ({}, ["table.csv", "--loss", "absolute"], "'absolute'"),
+    "unknown norm": ({}, ["table.csv", "--norm", "l7"], "'l7'"),
+    "unknown solver": ({}, ["table.csv", "--solver", "SEDUMI"], "'SEDUMI'"),
+    "unknown scheme": ({}, ["table.csv", "--multiclass", "all"], "'all'"),
+    "unknown scaling": ({}, ["table.csv", "--scaling", "log"], "log"),
+    "unknown model": ({}, ["table.csv", "--model", "cubic"], "cubic"),
+    "unknown device": ({}, ["table.csv", "--device", "abacus"], "abacus"),
+    "unknown option": ({}, ["table.csv", "--gamma", "1"], "--gamma"),
+    "clean weight": ({}, ["table.csv", "--clean-weight", "2"], "2"),
+    "constant activation": ({}, ["table.csv", "--activation", "0", "0", "1"], "constant"),
+    "two coefficients": ({}, ["table.csv", "--activation", "0", "1"], "3 arguments"),
+    "whole test": ({}, ["table.csv", "--test-fraction", "1"], "below 1"),
+    "no test row": ({}, ["table.csv", "--test-fraction", "0.001"], "no row"),
+    "no iterations": ({}, ["table.csv", "--max-iter", "0"], "1 or more"),
+    "missing folder": ({}, ["table.csv", "--out", "missing/model.safetensors"], "does not exist"),
+    "folder as model": ({"out": None}, ["table.csv", "--out", "out"], "folder"),
+    "same file twice": ({}, ["table.csv", "--out", "a.png", "--plot", "a.png"], "two different"),
+    "data as output": ({"t.csv": "a,l\n1,u\n2,v\n"}, ["t.csv", "--out", "t.csv"], "replaced"),
+    "format of the plot": ({}, ["table.csv", "--plot", "gap.bmp"], ".png"),
+    "boundary of three": ({}, ["table.csv", "--boundary", "edge.png"], "two features"),
+}  # fmt: skip
+BAD_MODEL = {
+    "no such model": (["none.safetensors", "table.csv"], "none.safetensors"),
+    "truncated model": (["cut.safetensors", "table.csv"], "truncated"),
+    "another kind": (["foreign.safetensors", "table.csv"], "not a model file"),
+    "newer version": (["newer.safetensors", "table.csv"], "version"),
+    "text as model": (["table.csv", "table.csv"], "safetensors"),
+    "other features": (["model.safetensors", "wdbc"], "3 features"),
+    "foreign labels": (["model.safetensors", "labels.csv"], "'maybe'"),
+    "numbers as labels": (["model.safetensors", "numbers.csv"], "classes"),
+    "negative radius": (["model.safetensors", "table.csv", "--radius", "-1"], "-1"),
+    "unknown norm": (["model.safetensors", "table.csv", "--radius", "1", "--norm", "l7"], "l7"),
+    "no steps": (["model.safetensors", "table.csv", "--radius", "1", "--steps", "0"], "1 or more"),
+    "values": (["values.safetensors", "table.csv", "--radius", "1"], "values"),
+}
+
+
+def refuse(capsys, place, words, *arguments):
+    """Exit code 2, one line on stderr that holds the words, no file more or less."""
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("convexadv: ")
+    assert err.count("\n") == 1
+    assert len(err) < 400
+    assert words in err
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
+
+
+def make(files):
+    for name, content in files.items():
+        if content is None:
+            os.mkdir(name)
+        elif isinstance(content, dict):
+            np.savez(name, **content)
+        else:
+            with open(name, "wb") as file:
+                file.write(content if isinstance(content, bytes) else content.encode())
+
+
+@pytest.mark.parametrize("case", BAD_FIT)
+def test_fit_refuses(here, capsys, tmp_path, case):
+    files, arguments, words = BAD_FIT[case]
+    make({**files, "table.csv": (here / "table.csv").read_bytes()})
+    refuse(capsys, tmp_path, words, "fit", *arguments)
+
+
+@pytest.fixture
+def models(here, tmp_path):
+    """A model in good order, and some that are not."""
+    whole = (here / "model.safetensors").read_bytes()
+    table_text = (here / "table.csv").read_text()
+    rows = table_text.splitlines()
+    make(
+        {
+            "table.csv": table_text,
+            "model.safetensors": whole,
+            "cut.safetensors": whole[: len(whole) // 2],
+            "newer.safetensors": whole.replace(b'\\"format_version\\": 1,', b'\\"format_version\\": 9,'),
+            "labels.csv": "\n".join([rows[0], *(row.rsplit(",", 1)[0] + ",maybe" for row in rows[1:])]),
+            "numbers.csv": "\n".join([rows[0], *(row.rsplit(",", 1)[0] + ",1" for row in rows[1:])]),
+        }
+    )
+    save_file({"weights": np.ones((2, 2))}, "foreign.safetensors")
+    ca.save(ca.PolynomialNetwork(np.eye(3), np.ones(3)), "values.safetensors")
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", BAD_MODEL)
+@pytest.mark.parametrize("verb", ["evaluate", "attack"])
+def test_evaluate_and_attack_refuse(models, capsys, verb, case):
+    arguments, words = BAD_MODEL[case]
+    if verb == "attack" and "--radius" not in arguments:
+        arguments = [*arguments, "--radius", "0.1"]
+    refuse(capsys, models, words, verb, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "VERB"),
+        (["fly"], "'fly'"),
+        (["fit"], "DATA"),
+        (["evaluate", "model.safetensors"], "DATA"),
+        (["attack", "model.safetensors", "table.csv"], "--radius"),
+        (["attack", "model.safetensors", "table.csv", "--radius", "0.1", "--out", "points.csv"], ".npz"),
+        (["attack", "model.safetensors", "table.csv", "--radius", "0.1", "--out", "no/points.npz"], "exist"),
+        (["demo", "--out", "model.safetensors"], "not a folder"),
+        (["demo", "--out", "missing/demo"], "does not exist"),
+        (["demo", "--out", "taken"], "folder"),
+    ],
+)
+def test_verbs_refuse(models, capsys, arguments, words):
+    (models / "taken" / "table.txt").mkdir(parents=True)
+    refuse(capsys, models, words, *arguments)
+
+
+# ------------------------------------------------------------------------------------------- parts
+
+
+class Terminal:
+    """A stream that says it is a terminal."""
+
+    def __init__(self):
+        self.text = ""
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_the_bar_shows_the_gap_to_a_person_only(monkeypatch, capsys):
+    problem = ca.PolynomialProblem(np.eye(2), [0, 1])
+    records = [Record(0.1, np.inf, 0.0, 0), Record(0.2, 0.5, 0.4, 2), Record(0.3, 0.5, 0.499999, 2)]
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress(problem, "fit", 1e-4) as progress:
+        assert [progress(record) for record in records] == [False] * 3
+    assert "gap 2.0e-01" in terminal.text
+    assert "neurons 2" in terminal.text
+    seen = terminal.text
+    with Progress(problem, "fit", 1e-4, show=False) as progress:
+        progress(records[1])
+    assert terminal.text == seen
+    assert capsys.readouterr().out == ""
+
+
+def test_milestones_are_lines_on_stdout(capsys):
+    problem = ca.PolynomialProblem(np.eye(2), [0, 1])
+    with Progress(problem, "fit", 1e-4, milestones=True) as progress:
+        for lower in (0.3, 0.4, 0.49, 0.499, 0.49999):
+            progress(Record(1.0, 0.5, lower, 2))
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_the_split_is_stratified_and_complete():
+    y = np.repeat(["a", "b", "c"], [50, 30, 1])
+    train, test = split_rows(y, 0.2, seed=1, classes=True)
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(81))
+    assert {label: int((y[test] == label).sum()) for label in "abc"} == {"a": 10, "b": 6, "c": 0}
+    again = split_rows(y, 0.2, seed=1, classes=True)
+    other = split_rows(y, 0.2, seed=2, classes=True)
+    np.testing.assert_array_equal(test, again[1])
+    assert (test != other[1]).any()
+
+
+def test_scalings():
+    X = np.random.default_rng(0).normal(size=(30, 3)) * [1, 10, 0] + [5, -3, 7]
+    unit, standard, none = (scaling_of(kind, X).apply(X) for kind in ("unit", "standard", "none"))
+    assert np.linalg.norm(unit, axis=1).max() == pytest.approx(1.0)
+    np.testing.assert_allclose(standard.std(0), [1, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(standard.mean(0), 0, atol=1e-12)
+    np.testing.assert_array_equal(none, X)
+
+
+def test_the_fingerprint_is_that_of_the_values():
+    X, y = np.arange(6.0).reshape(3, 2), np.array([0, 1, 1])
+    assert fingerprint(X, y) == fingerprint(X.astype(np.float32)[:, ::1], y.astype(np.int8))
+    assert fingerprint(X, y) != fingerprint(X.reshape(2, 3), y[:2])
+    assert fingerprint(X, y) != fingerprint(X, y[::-1])
+
+
+def test_json_has_no_infinity():
+    assert json.loads(to_json({"gap": np.inf, "row": [np.float64(1.5), np.nan], 3: np.arange(2)})) == {
+        "gap": None,
+        "row": [1.5, None],
+        "3": [0, 1],
+    }
+
+
+def test_tables_are_aligned():
+    text = table(("name", "x"), [("a", "1.0"), ("long name", "10.0")])
+    assert text.splitlines() == ["name          x", "---------  ----", "a           1.0", "long name  10.0"]
