@@ -25,7 +25,9 @@ from ._box_newton import FACTORS, MEAN, SLACK, Rows, minimise, narrowed, normali
 from .errors import InputError
 
 MAX_ROUNDS = 3  # Newton solves for one row, each with one factor more than the last
-MAX_INTERIOR_DIMENSION = 128  # up to here rows that are left go to the interior-point method
+MAX_INTERIOR_DIMENSION = (
+    128  # up to here rows that are left go to the interior-point method, else to more rounds
+)
 KICK = 0.1  # size of a new factor, and of a slack that has to open again
 BLOCK_SIZE = 1 << 17  # numbers in the points of one block: several such arrays fit in a cache
 DEVICE_BLOCK_SIZE = 1 << 24  # the same where only memory limits it
@@ -63,6 +65,7 @@ def box_relaxation_minimum(
     warm_start: Array | None = None,
     tol: float = 1e-9,
     max_steps: int = 40,
+    fallback: bool = True,
 ) -> BoxRelaxation:
     r"""Shor relaxation of ``min e'(sign A + curvature I)e + 2 g'e`` over a box, ``A = U' diag(w) U``.
 
@@ -76,8 +79,10 @@ def box_relaxation_minimum(
     curvature : (n,) or one number >= 0; None is 0.
     warm_start : ``state`` of an earlier result for the same n and d.
     tol : a row is solved when ``upper - value <= tol * max(1, |value|)``, up to rounding.
-    max_steps : Newton steps at most in each of the few rounds. A row that is not solved then shows a wider
-        gap; its ``value`` is a bound nevertheless.
+    max_steps : Newton steps at most in each of the few rounds.
+    fallback : hand the rows that are unsolved then, degenerate or badly scaled ones, to the interior-point
+        method, if d <= 128. Without it, and in higher dimensions, they show a wider gap; their ``value`` is
+        a bound nevertheless.
 
     Returns
     -------
@@ -93,15 +98,15 @@ def box_relaxation_minimum(
     """
     arguments = _checked(U, w, sign, g, radius, curvature)
     if not (is_tensor(arguments[0]) and arguments[0].device.type == "cpu"):
-        return _relaxation(arguments, warm_start, tol, max_steps)
+        return _relaxation(arguments, warm_start, tol, max_steps, fallback)
     # Many small operations: in host memory NumPy, which shares it, is several times faster than torch.
     state = None if warm_start is None else to_numpy(warm_start)
-    result = _relaxation(tuple(to_numpy(array) for array in arguments), state, tol, max_steps)
+    result = _relaxation(tuple(to_numpy(array) for array in arguments), state, tol, max_steps, fallback)
     return BoxRelaxation(*(namespace(arguments[0]).as_tensor(array) for array in result))
 
 
 def _relaxation(
-    arguments: tuple[Array, ...], warm_start: Array | None, tol: float, max_steps: int
+    arguments: tuple[Array, ...], warm_start: Array | None, tol: float, max_steps: int, fallback: bool
 ) -> BoxRelaxation:
     """The relaxation of checked arguments, in blocks of rows."""
     U, w, sign, g, radius, curvature = arguments
@@ -111,7 +116,7 @@ def _relaxation(
     points = _cold_start(rows) if warm_start is None else _warm_start(rows, warm_start, tol)
     size = max(1, (BLOCK_SIZE if xp.__name__ == "numpy" else DEVICE_BLOCK_SIZE) // (4 * d))
     blocks = [slice(first, first + size) for first in range(0, max(n, 1), size)]
-    solved = [_solve_block(rows.take(block), points[block], tol, max_steps) for block in blocks]
+    solved = [_solve_block(rows.take(block), points[block], tol, max_steps, fallback) for block in blocks]
     width = max(part[2].shape[1] for part in solved)
     value, upper = (xp.concatenate([part[i] for part in solved]) * rows.scale for i in (0, 1))
     points = xp.concatenate([widened(part[2], width) for part in solved])
@@ -215,12 +220,16 @@ def _reopened(points: Array, lam: Array, least: Array) -> Array:
     return normalised(points)
 
 
-def _solve_block(rows: Rows, points: Array, tol: float, max_steps: int) -> tuple[Array, Array, Array, Array]:
+def _solve_block(
+    rows: Rows, points: Array, tol: float, max_steps: int, fallback: bool
+) -> tuple[Array, Array, Array, Array]:
     """Bound, objective, points and multipliers of every row, in the scaled units."""
     xp = namespace(points)
     best = [-xp.inf + 0 * rows.scale, xp.inf + 0 * rows.scale, points, 0 * rows.linear]
     index = xp.where(rows.scale == rows.scale)[0]
-    for attempt in range(MAX_ROUNDS):
+    fallback = fallback and points.shape[2] <= MAX_INTERIOR_DIMENSION
+    rounds = MAX_ROUNDS if fallback else 2 * MAX_ROUNDS
+    for attempt in range(rounds):
         points, objective, lam = minimise(rows, points, tol * 0.1 ** (attempt + 1), max_steps)
         goal = rows.goal(tol, objective)
         bound, feasible, rounding = dual_bound(rows, lam, _corner(rows, points), goal)
@@ -228,10 +237,10 @@ def _solve_block(rows: Rows, points: Array, tol: float, max_steps: int) -> tuple
         unsolved = objective - bound - rounding > goal
         index, points, lam, goal = (array[unsolved] for array in (index, points, lam, goal))
         rows = rows.take(unsolved)
-        if len(index) == 0 or attempt + 1 == MAX_ROUNDS:
+        if len(index) == 0 or attempt + 1 == rounds:
             break
         points = _escape(rows, narrowed(points), lam, goal)
-    if len(index) and max_steps and points.shape[2] <= MAX_INTERIOR_DIMENSION:
+    if fallback and len(index):
         points, lam, corner = interior_point(rows, goal)
         points, objective, _ = minimise(rows, _principal(points), 0.1 * tol, max_steps // 4)
         bound, feasible, _ = dual_bound(rows, lam, corner, goal)

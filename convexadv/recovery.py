@@ -2,8 +2,9 @@ r"""From the lift (Z, Z') of a polynomial network back to its neurons, and the o
 
     Z = sum_j w_j [u_j; 1][u_j; 1]',   ||u_j||_2 = 1,  w_j >= 0,
 
-exists for every positive semidefinite Z of order d + 1 with tr Z1 = Z4 and needs at most rank(Z) terms: the neural
-decomposition of [BP21] (Bartan, Pilanci, *Neural Spectrahedra and Semidefinite Lifts*, arXiv 2101.02429).
+exists for every positive semidefinite Z of order d + 1 with tr Z1 = Z4 and needs at most rank(Z) terms: the
+neural decomposition of [BP21] (Bartan, Pilanci, *Neural Spectrahedra and Semidefinite Lifts*, arXiv
+2101.02429).
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _SAME_NEURON = 1e-10
 def restore(Z: Any) -> np.ndarray:
     r"""Make an approximate Z decomposable: positive semidefinite with tr Z1 = Z4.
 
-    Negative eigenvalues are set to zero (the nearest positive semidefinite matrix), then the two diagonal blocks are
-    brought to the geometric mean of tr Z1 and Z4 by the congruence diag(s I, 1/s), which keeps the rank and the cone and
-    differs from the identity by a quarter of the relative mismatch.
+    Negative eigenvalues are set to zero (the nearest positive semidefinite matrix), then the two diagonal
+    blocks are brought to the geometric mean of tr Z1 and Z4 by the congruence diag(s I, 1/s), which keeps
+    the rank and the cone and differs from the identity by a quarter of the relative mismatch.
 
     Parameters
     ----------
@@ -60,8 +61,8 @@ def restore(Z: Any) -> np.ndarray:
 def neural_decomposition(Z: Any) -> tuple[np.ndarray, np.ndarray]:
     r"""Unit neurons u_j and weights w_j >= 0 with sum_j w_j [u_j; 1][u_j; 1]' = Z, at most rank(Z) of them.
 
-    A factor Z = Y Y' is rotated until every column satisfies y'diag(I, -1)y = 0; a zero of a scalar quadratic for each
-    pair of columns of opposite sign ([BP21], section on the neural decomposition).
+    A factor Z = Y Y' is rotated until every column satisfies y'diag(I, -1)y = 0; a zero of a scalar
+    quadratic for each pair of columns of opposite sign ([BP21], section on the neural decomposition).
 
     Parameters
     ----------
@@ -88,11 +89,11 @@ def neural_decomposition(Z: Any) -> tuple[np.ndarray, np.ndarray]:
     mismatch = abs(float(np.trace(Z)) - 2.0 * float(Z[-1, -1]))
     if eigenvalues[0] < -_FEASIBLE * size or mismatch > _FEASIBLE * size:
         raise InputError(
-            f"Z has the least eigenvalue {eigenvalues[0]:.3g} and tr Z1 - Z4 of {mismatch:.3g} in size; a positive "
+            f"Z has the least eigenvalue {eigenvalues[0]:.3g} and |tr Z1 - Z4| = {mismatch:.3g}; a positive "
             "semidefinite Z with tr Z1 = Z4 is needed (restore(Z) makes it one)."
         )
     kept = eigenvalues > _RANK_TOLERANCE * len(Z) * eigenvalues[-1]
-    columns = vectors[:, kept] * np.sqrt(eigenvalues[kept])
+    columns = vectors[:, kept] * np.sqrt(eigenvalues[kept] / size)
     signature = np.append(np.ones(len(Z) - 1), -1.0)
     columns = equalise(columns, signature)
     lengths = np.linalg.norm(columns[:-1], axis=0)
@@ -100,14 +101,15 @@ def neural_decomposition(Z: Any) -> tuple[np.ndarray, np.ndarray]:
     used = (lengths > 0.0) & (last != 0.0)
     neurons = (columns[:-1, used] * np.sign(last[used]) / lengths[used]).T
     # sum w u = Z2 and sum w uu' = Z1 pull in opposite directions where rounding leaves length != |last|
-    return neurons, lengths[used] * np.abs(last[used])
+    return neurons, size * (lengths[used] * np.abs(last[used]))
 
 
 def equalise(factor: np.ndarray, signature: np.ndarray) -> np.ndarray:
     r"""Rotate the columns y_j of a factor until all values y_j' diag(signature) y_j are equal.
 
-    The product ``factor @ factor.T`` does not change, so the common value is the mean. Each step turns the columns with
-    the largest and the least value in their plane until one of them has the mean: at most r - 1 steps for r columns.
+    The product ``factor @ factor.T`` does not change, so the common value is the mean. Each step turns the
+    columns with the largest and the least value in their plane until one of them has the mean: at most r -
+    1 steps for r columns.
 
     Parameters
     ----------
@@ -131,7 +133,9 @@ def equalise(factor: np.ndarray, signature: np.ndarray) -> np.ndarray:
             break
         q = float((columns[i] * signature) @ columns[j])
         root = np.sqrt(q * q - p * w)
-        t = -p / (q + (root if q >= 0.0 else -root))  # the smaller root of p + 2 q t + w t^2, if q does not vanish
+        t = -p / (
+            q + (root if q >= 0.0 else -root)
+        )  # the smaller root of p + 2 q t + w t^2, if q does not vanish
         columns[i], columns[j] = (
             (columns[i] + t * columns[j]) / np.sqrt(1.0 + t * t),
             (columns[j] - t * columns[i]) / np.sqrt(1.0 + t * t),
@@ -149,10 +153,10 @@ def network_from_lift(
     objective: Callable[[PolynomialNetwork], float] | None = None,
     tolerance: float = 1e-9,
 ) -> PolynomialNetwork:
-    """The network of a lift: the neurons of every Z with coefficients +w, those of every Z' with coefficients -w.
+    """Turn a lift into its network: the neurons of Z with coefficients +w, those of Z' with coefficients -w.
 
-    Neurons that coincide are merged. Negligible ones are dropped: those whose weight is rounding error, and with
-    ``objective`` also the smallest ones as long as it rises by at most ``tolerance``, relative.
+    Neurons that coincide are merged. Negligible ones are dropped: those whose weight is rounding error, and
+    with ``objective`` also the smallest ones as long as it rises by at most ``tolerance``, relative.
 
     Parameters
     ----------
@@ -178,11 +182,17 @@ def network_from_lift(
     from .networks import PolynomialNetwork
 
     if len(Z) != len(Z_prime) or len(Z) == 0:
-        raise InputError(f"{len(Z)} matrices Z and {len(Z_prime)} matrices Z' were given; one of each for every output is needed.")
+        raise InputError(
+            f"{len(Z)} matrices Z and {len(Z_prime)} matrices Z' were given; "
+            "one of each for every output is needed."
+        )
     parts = [
         (neurons, sign * weights, output)
         for output in range(len(Z))
-        for sign, (neurons, weights) in ((1.0, neural_decomposition(Z[output])), (-1.0, neural_decomposition(Z_prime[output])))
+        for sign, (neurons, weights) in (
+            (1.0, neural_decomposition(Z[output])),
+            (-1.0, neural_decomposition(Z_prime[output])),
+        )
     ]
     neurons = np.concatenate([part[0] for part in parts])
     coefficients = np.zeros((len(neurons), len(Z)))
@@ -200,7 +210,7 @@ def network_from_lift(
 
 
 def lift(network: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The pairs (Z, Z') of a network, one for every output: sums of |alpha_j| [u_j; 1][u_j; 1]' by the sign of alpha_j.
+    """Lift a network: Z = sum of |alpha_j| [u_j; 1][u_j; 1]' over alpha_j > 0, and Z' over alpha_j < 0.
 
     Parameters
     ----------
@@ -213,10 +223,11 @@ def lift(network: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     neurons = to_numpy(network.neurons, np.float64)
     coefficients = to_numpy(network.coefficients, np.float64).reshape(len(neurons), -1)
     points = np.concatenate([neurons, np.ones((len(neurons), 1))], 1)
-    return [
-        tuple(points.T @ (points * np.clip(sign * alpha, 0.0, None)[:, None]) for sign in (1.0, -1.0))  # type: ignore[misc]
-        for alpha in coefficients.T
-    ]
+
+    def gram(weights: np.ndarray) -> np.ndarray:
+        return points.T @ (points * np.clip(weights, 0.0, None)[:, None])
+
+    return [(gram(alpha), gram(-alpha)) for alpha in coefficients.T]
 
 
 def _symmetric(Z: Any) -> np.ndarray:
@@ -246,12 +257,16 @@ def _merged(neurons: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray, 
     return neurons[kept], total[kept]
 
 
-def _pruned(build: Callable, coefficients: np.ndarray, objective: Callable, tolerance: float) -> PolynomialNetwork:
-    """Drop the longest tail of small neurons, cut at a power of ten, that leaves the objective within the tolerance."""
+def _pruned(
+    build: Callable, coefficients: np.ndarray, objective: Callable, tolerance: float
+) -> PolynomialNetwork:
+    """Drop the longest tail of small neurons, cut at a power of ten, that the objective tolerates."""
     size = np.abs(coefficients).sum(1)
     order = np.argsort(-size, kind="stable")
     whole = build(order)
     limit = objective(whole)
+    if not np.isfinite(limit):
+        return whole
     limit += tolerance * abs(limit)
     cuts = size.max(initial=0.0) * 10.0 ** -np.arange(1, 15)
     for count in sorted({0, *(int((size > cut).sum()) for cut in cuts)} - {len(order)}):

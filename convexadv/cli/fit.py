@@ -183,8 +183,13 @@ def _tell(arguments: argparse.Namespace, solution: Solution, report: dict[str, A
         say(f"plot         none: {solution.solver} keeps no history")
     if report["files"]["model"] is None:
         say("model        none was written")
+    elif not math.isfinite(solution.objective):
+        say(
+            f"The model misses the margins that were asked for by {100 * solution.violation:.3g} % (exit "
+            "code 3)."
+        )
     elif not solution.status.ok:
-        say(f"not certified to the tolerance {arguments.tol:g}, but written all the same (exit code 3).")
+        say(f"Not certified to the tolerance {arguments.tol:g}, but written all the same (exit code 3).")
 
 
 def _code(solution: Solution) -> ExitCode:

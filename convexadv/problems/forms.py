@@ -190,7 +190,8 @@ def _samples(moment: Array, basis: Array | None, xp) -> Samples:
     if count:
         spread = float(count) ** 0.5 * moment[1:]
         points = xp.concatenate([mean + spread, mean - spread])
-    return Samples(points, xp.full_like(points[:, 0, 0, 0], 1.0 / points.shape[0]), basis)
+    shares = xp.full_like(xp.zeros_like(points).sum(-1)[:, 0, 0], 1.0 / points.shape[0])
+    return Samples(points, shares, basis)
 
 
 class Terms:

@@ -22,6 +22,7 @@ from ..problems.bound import Atoms
 from ..problems.certificate import AtomSet
 from .consolidate import consolidated
 from .lbfgs import Memory, minimise
+from .metric import Metric
 from .model import ComponentModel, Neurons, Shortfalls, Smoothing
 from .radial import FEASIBLE, best_multiple, objective_of_multiples
 
@@ -31,6 +32,7 @@ CANDIDATES = 4
 STORED = 6
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
+_SHRINKINGS = 14
 
 
 @dataclass
@@ -72,6 +74,7 @@ class ColumnGeneration:
         self.state, self.bounds = self._zero()
         self.zero_objective = self.bounds.upper if math.isfinite(self.bounds.upper) else self._zero_loss()
         self.memory = Memory()
+        self.metric = Metric(model)
         self.rounds = 0
         self.evaluations = _FIRST_EVALUATIONS
         self._gaps: list[float] = []
@@ -189,19 +192,24 @@ class ColumnGeneration:
         new = Neurons(
             torch.stack(vectors).to(old.vectors), torch.tensor(signs).to(old.signs), torch.tensor(outputs, device=old.outputs.device)
         )
-        if len(old.signs):
-            size = 0.1 * float(old.vectors.norm() / len(old.signs) ** 0.5)
-        else:
-            size = self._first_size(new)
-        joined = Neurons(
-            torch.cat([old.vectors, size * new.vectors]), torch.cat([old.signs, new.signs]), torch.cat([old.outputs, new.outputs])
-        )
+        if not len(old.signs):
+            self.state.neurons = new.scaled(self._first_size(new))
+            return
+        before = self.model.evaluate(old, self.state.smoothing)[0]
+        share = 0.01 * float((old.vectors**2).sum()) / len(old.signs)
+        for _ in range(_SHRINKINGS):
+            small = new.scaled(share)
+            joined = Neurons(*(torch.cat(pair) for pair in zip(old, small, strict=True)))
+            if self.model.evaluate(joined, self.state.smoothing)[0] < before:
+                break
+            share *= 0.1
         self.state.neurons = joined
 
     def _first_size(self, neurons: Neurons) -> float:
+        """The best multiple of the first neurons."""
         _, _, results = self.model.evaluate(neurons, self._plain_smoothing())
         tau, _, _ = best_multiple(objective_of_multiples(self.model, neurons, results), 1e-12, 1e12)
-        return max(tau, 1e-10) ** 0.5
+        return max(tau, 1e-20)
 
     def _plain_smoothing(self) -> Smoothing:
         none = [None] * len(self.model.terms)
@@ -210,19 +218,21 @@ class ColumnGeneration:
     def _refine(self, keep_going: Callable[[], bool]) -> None:
         neurons, smoothing = self.state.neurons, self.state.smoothing
         shape = neurons.vectors.shape
+        metric = self.metric
 
         def function(flat: Any) -> tuple[float, Any, list[Shortfalls]]:
-            value, gradient, results = self.model.evaluate(neurons._replace(vectors=flat.view(shape)), smoothing)
-            return value, gradient.reshape(-1), results
+            vectors = metric.from_flat(flat, shape)
+            value, gradient, results = self.model.evaluate(neurons._replace(vectors=vectors), smoothing)
+            return value, metric.gradient(gradient), results
 
         self.memory.clear()
         size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
         target = 0.03 * min(self.gap, 1.0) if math.isfinite(self.gap) else 0.03
         found = minimise(
-            function, neurons.vectors.reshape(-1), self.evaluations, max(target, 0.1 * self.tolerance) * 0.1 * size, self.memory, keep_going
+            function, metric.to_flat(neurons.vectors), self.evaluations, max(target, 0.1 * self.tolerance) * 0.1 * size, self.memory, keep_going
         )
         self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))
-        self.state.neurons = neurons._replace(vectors=found.point.view(shape))
+        self.state.neurons = neurons._replace(vectors=metric.from_flat(found.point, shape))
         self.state.results = found.extra
         centres = [
             result.multipliers if terms.loss.sharp or len(result.samples) > 1 else None

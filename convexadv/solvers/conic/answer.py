@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,11 +44,11 @@ class Answer:
 
     outcome: Outcome
     message: str
-    primal: np.ndarray | None
-    dual: np.ndarray | None
-    objective: float
-    seconds: float
-    iterations: int
+    primal: np.ndarray | None = None
+    dual: np.ndarray | None = None
+    objective: float = math.nan
+    seconds: float = 0.0
+    iterations: int = 0
 
 
 def finite_or_none(values: object) -> np.ndarray | None:

@@ -1,13 +1,15 @@
 r"""Certificates out of the multipliers of a conic solver.
 
-The multiplier of the matrix inequality of a term is, with perturbations in units of its radius, a lifted moment
+The multiplier of the matrix inequality of a term is, with perturbations in units of its radius, a lifted
+moment
 
     Y = weight z sum_l p_l [e_l; 1][e_l; 1]',        <Y, diag(-I, 1)> >= 0,
 
-and splits into points of the ball without loss: rotate a factor of Y until all columns have the same value of
-y'diag(-I, 1)y >= 0, then each is a multiple of (e_l, 1) with ||e_l|| <= 1 (the same step as in the neural decomposition;
-Yakubovich's S-procedure). For the diagonal restriction of the l_inf ball the moment obeys diag(G) <= s in every coordinate and
-the columns are rotated until their last entries are equal instead: the points may leave the box, their moment does not.
+and splits into points of the ball without loss: rotate a factor of Y until all columns have the same value
+of y'diag(-I, 1)y >= 0, then each is a multiple of (e_l, 1) with ||e_l|| <= 1 (the same step as in the
+neural decomposition; Yakubovich's S-procedure). For the diagonal restriction of the l_inf ball the moment
+obeys diag(G) <= s in every coordinate and the columns are rotated until their last entries are equal
+instead: the points may leave the box, their moment does not.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from .program import ConicProgram, Family
 _RANK_TOLERANCE = 1e-11
 
 
-def atoms_of(problem: PolynomialProblem, number: int, program: ConicProgram, dual: np.ndarray) -> list[AtomSet]:
+def atoms_of(
+    problem: PolynomialProblem, number: int, program: ConicProgram, dual: np.ndarray
+) -> list[AtomSet]:
     """Atoms of one component from the multipliers (M,) of its programme."""
     sets = problem.components[number].terms
     found = []

@@ -28,12 +28,17 @@ _SCS_ITERATIONS = 1_000_000
 
 
 def run_clarabel(
-    program: ConicProgram, max_iter: int | None, time_limit: float | None, verbose: bool, options: dict[str, Any]
+    program: ConicProgram,
+    max_iter: int | None,
+    time_limit: float | None,
+    verbose: bool,
+    options: dict[str, Any],
 ) -> Answer:
     """Solve with Clarabel at its default tolerances, unless ``options`` change them.
 
-    The objective is multiplied by ``program.cost_unit``, so that the tolerance of the dual feasibility is in units of the
-    multipliers z whatever the number of rows: fewer iterations and a bound that is n times sharper.
+    The objective is multiplied by ``program.cost_unit``, so that the tolerance of the dual feasibility is
+    in units of the multipliers z whatever the number of rows: fewer iterations and a bound that is n times
+    sharper.
     """
     import clarabel
 
@@ -79,10 +84,10 @@ def run_clarabel(
 def _with_pattern(diagonal: np.ndarray, program: ConicProgram) -> sparse.csc_matrix:
     """The quadratic objective, with explicit zeros for all pairs of entries of W.
 
-    The ordering of Clarabel's factorisation takes variables of small degree first. Each entry of W stands in a handful of
-    rows of every matrix inequality, so with few rows and many features W would go before the dense blocks of the
-    inequalities and couple all of them (n=60, d=30: 6.7 GB and a minute for each iteration). With the zeros W
-    is dense from the start, as it is in the end, and goes last.
+    The ordering of Clarabel's factorisation takes variables of small degree first. Each entry of W stands
+    in a handful of rows of every matrix inequality, so with few rows and many features W would go before
+    the dense blocks of the inequalities and couple all of them (n=60, d=30: 6.7 GB and a minute for each
+    iteration). With the zeros W is dense from the start, as it is in the end, and goes last.
     """
     kept = np.flatnonzero(diagonal)
     rows, columns, values = [kept], [kept], [diagonal[kept]]
@@ -96,7 +101,11 @@ def _with_pattern(diagonal: np.ndarray, program: ConicProgram) -> sparse.csc_mat
 
 
 def run_scs(
-    program: ConicProgram, max_iter: int | None, time_limit: float | None, verbose: bool, options: dict[str, Any]
+    program: ConicProgram,
+    max_iter: int | None,
+    time_limit: float | None,
+    verbose: bool,
+    options: dict[str, Any],
 ) -> Answer:
     """Solve with SCS at eps_abs = eps_rel = 1e-5, unless ``options`` change them."""
     import scs
@@ -108,7 +117,11 @@ def run_scs(
         data["P"] = sparse.csc_matrix(sparse.diags(program.quadratic))
     cone = {"z": program.rows["zero"], "l": program.rows["nonnegative"], "s": list(program.orders)}
     cone["ep"] = program.rows["exponential"] // 3
-    settings = {"eps_abs": 1e-5, "eps_rel": 1e-5, "max_iters": _SCS_ITERATIONS if max_iter is None else max_iter}
+    settings = {
+        "eps_abs": 1e-5,
+        "eps_rel": 1e-5,
+        "max_iters": _SCS_ITERATIONS if max_iter is None else max_iter,
+    }
     settings |= {"time_limit_secs": 0.0 if time_limit is None else time_limit, "verbose": False, **options}
     try:
         solver = scs.SCS(data, cone, **settings)
@@ -138,7 +151,13 @@ def _scs_outcome(info: dict[str, Any]) -> Outcome:
     if value == 1:
         return Outcome.SOLVED
     if value == 2:
-        return Outcome.TIME_LIMIT if "time_limit" in text else Outcome.MAX_ITER if "max_iters" in text else Outcome.INACCURATE
+        return (
+            Outcome.TIME_LIMIT
+            if "time_limit" in text
+            else Outcome.MAX_ITER
+            if "max_iters" in text
+            else Outcome.INACCURATE
+        )
     return Outcome.INFEASIBLE if value in (-2, -7) else Outcome.FAILED
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any
 
 import numpy as np
@@ -50,18 +51,32 @@ def run_cvxpy(
     model = cvxpy.Problem(cvxpy.Minimize(objective), constraints)
     settings = {**_limits(solver, max_iter, time_limit), **options}
     try:
-        model.solve(solver=solver, verbose=verbose, **settings)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Solution may be inaccurate")  # the status says so
+            model.solve(solver=solver, verbose=verbose, **settings)
     except cvxpy.error.SolverError as error:
         if "not installed" in str(error):
             raise SolverUnavailableError(f"cvxpy cannot use solver {solver!r}: {error}") from error
-        return Answer(Outcome.FAILED, f"{solver}: {error}", None, None, np.nan, 0.0, 0)
+        return Answer(Outcome.FAILED, f"{solver}: {error}")
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "mosek":
+            raise
+        # cvxpy lets MOSEK's own errors through: a licence that ran out since it was asked for
+        raise SolverUnavailableError(
+            f'solver="MOSEK" stopped with {error!r}; solver="torch" can be used.'
+        ) from error
     statistics = model.solver_stats
-    seconds = (statistics.solve_time or 0.0) + (statistics.setup_time or 0.0) if statistics is not None else 0.0
+    seconds = (
+        (statistics.solve_time or 0.0) + (statistics.setup_time or 0.0) if statistics is not None else 0.0
+    )
     iterations = int(statistics.num_iters or 0) if statistics is not None else 0
     value = np.nan if model.value is None else float(model.value)
     outcome = _STATUS.get(model.status, Outcome.FAILED)
-    if outcome is Outcome.MAX_ITER and time_limit is not None and seconds >= 0.9 * time_limit:
-        outcome = Outcome.TIME_LIMIT  # cvxpy has one word for both limits
+    if outcome in (Outcome.INACCURATE, Outcome.MAX_ITER):  # cvxpy does not tell the limits apart
+        if max_iter is not None and iterations >= max_iter:
+            outcome = Outcome.MAX_ITER
+        elif time_limit is not None and seconds >= 0.9 * time_limit:
+            outcome = Outcome.TIME_LIMIT
     message = f"{solver} through cvxpy: {model.status}"
     return Answer(outcome, message, finite_or_none(x.value), rebuild(), value, seconds, iterations)
 
@@ -135,4 +150,6 @@ def _limits(solver: str, max_iter: int | None, time_limit: float | None) -> dict
         return {"mosek_params": settings} if settings else {}
     names = {"CLARABEL": ("max_iter", "time_limit"), "SCS": ("max_iters", "time_limit_secs")}[solver]
     defaults = {"eps_abs": 1e-5, "eps_rel": 1e-5} if solver == "SCS" else {}
-    return defaults | {name: value for name, value in zip(names, (max_iter, time_limit), strict=True) if value is not None}
+    return defaults | {
+        name: value for name, value in zip(names, (max_iter, time_limit), strict=True) if value is not None
+    }

@@ -1,6 +1,7 @@
 r"""Symmetric matrices as vectors: the upper triangle stacked by columns, off-diagonal entries times sqrt(2).
 
-Inner products carry over, <A, B> = svec(A)'svec(B), so that primal and dual matrices are read in the same way.
+Inner products carry over, <A, B> = svec(A)'svec(B), so that primal and dual matrices are read in the same
+way.
 """
 
 from __future__ import annotations
@@ -41,6 +42,6 @@ def to_matrix(vectors: np.ndarray) -> np.ndarray:
 
 
 def lower_by_columns(order: int) -> np.ndarray:
-    """Positions that reorder a vector to the lower triangle stacked by columns, the convention of SCS; (t,)."""
+    """Positions that reorder a vector to the lower triangle by columns, the convention of SCS; (t,)."""
     columns, rows = np.triu_indices(order)
     return position(rows, columns)
