@@ -38,7 +38,7 @@ class Loss:
     regression : bool
         Whether targets are real numbers rather than labels.
     sharp : bool
-        Whether psi has a kink, so that multipliers need a proximal term.
+        Whether psi itself has a kink, so that the sum of the multipliers needs a proximal term.
     signed : bool
         Whether multipliers may be negative (squared loss of a single output value).
     upper : float
@@ -76,10 +76,14 @@ class Loss:
         """psi(max_k u_k) of shape (g,) for ``u`` (k, g)."""
         return self.value(u[0] if u.shape[0] == 1 else namespace(u).amax(u, 0))
 
-    def multipliers(self, u: Array, centre: Array | None = None, mu: float = 0.0) -> tuple[Array, Array]:
+    def multipliers(
+        self, u: Array, centre: Array | None = None, mu: float = 0.0, nu: float | None = None
+    ) -> tuple[Array, Array]:
         r"""Value and multipliers of the loss smoothed around ``centre``.
 
-        value = max_z  sum_k z_k u_k - psi*(sum_k z_k) - (mu/2) sum_k (z_k - centre_k)^2
+        value = max_z  sum_k z_k u_k - psi*(sum_k z_k) - (mu/2) (sum_k z_k - sum_k centre_k)^2 - (nu/2) sum_k (z_k - centre_k)^2
+
+        For one alternative the two proximal terms are one (nu is ignored); losses without a kink take mu = 0.
 
         Parameters
         ----------
@@ -88,7 +92,9 @@ class Loss:
         centre : (k, g), optional
             Proximal centre; None for the unsmoothed loss, whose multiplier goes to the largest shortfall.
         mu : float
-            Proximal weight, in units of the shortfall.
+            Proximal weight of the sum, in units of the shortfall.
+        nu : float, optional
+            Proximal weight of the single alternatives; mu by default.
 
         Returns
         -------
@@ -99,13 +105,22 @@ class Loss:
         xp = namespace(u)
         if self.signed or centre is None or mu <= 0.0:
             return self._plain(u, xp)
-        shifted = u + mu * centre
-        if u.shape[0] == 1 and self.upper in (0.0, 1.0) and self.sharp:
-            z = xp.clip(shifted / mu, 0.0, 1.0)
-            return (z * u - 0.5 * mu * (z - centre) ** 2)[0], z
-        z = self._proximal(shifted, mu, xp)
-        value = (z * u - 0.5 * mu * (z - centre) ** 2).sum(0) - self.conjugate(z.sum(0))
-        return value, z
+        middle = centre.sum(0)
+        if u.shape[0] == 1:
+            total = self._total(u[0], middle, mu, xp)
+            return self._smoothed_value(total, u[0] * total, middle, mu), total[None]
+        nu = mu if nu is None else nu
+        z = self._proximal(u + nu * centre, middle, mu, nu, xp)
+        value = self._smoothed_value(z.sum(0), (z * u).sum(0), middle, mu)
+        return value - 0.5 * nu * ((z - centre) ** 2).sum(0), z
+
+    def _smoothed_value(self, total: Array, linear: Array, middle: Array, mu: float) -> Array:
+        value = linear - self.conjugate(total)
+        return value - 0.5 * mu * (total - middle) ** 2 if self.sharp else value
+
+    def _total(self, level: Array, middle: Array, mu: float, xp: Any) -> Array:
+        """The sum of multipliers of the loss smoothed around ``middle`` at a shortfall; for losses without a kink psi'."""
+        return self.derivative(level)
 
     def _plain(self, u: Array, xp: Any) -> tuple[Array, Array]:
         if u.shape[0] == 1:
@@ -115,16 +130,15 @@ class Loss:
         top = xp.amax(u, 0)
         return self.value(top), xp.where(chosen, self.derivative(top)[None], xp.zeros_like(u))
 
-    def _proximal(self, shifted: Array, mu: float, xp: Any) -> Array:
-        """Solve z = max(0, (shifted - tau)/mu), sum z in the subdifferential of psi at tau, by bisection on tau."""
+    def _proximal(self, shifted: Array, middle: Array, mu: float, nu: float, xp: Any) -> Array:
+        """Solve z = max(0, (shifted - tau)/nu) with sum z = total(tau), by bisection on tau."""
         high = xp.amax(shifted, 0)
-        low = high - mu * self.derivative(high)
+        low = high - nu * self._total(high, middle, mu, xp)
         for _ in range(_BISECTIONS):
-            middle = 0.5 * (low + high)
-            total = (xp.clip(shifted - middle, 0.0, None) / mu).sum(0)
-            above = total > self.derivative(middle)
-            low, high = xp.where(above, middle, low), xp.where(above, high, middle)
-        return xp.clip(shifted - high, 0.0, None) / mu
+            tau = 0.5 * (low + high)
+            above = (xp.clip(shifted - tau, 0.0, None) / nu).sum(0) > self._total(tau, middle, mu, xp)
+            low, high = xp.where(above, tau, low), xp.where(above, high, tau)
+        return xp.clip(shifted - high, 0.0, None) / nu
 
 
 class Hinge(Loss):
@@ -142,6 +156,9 @@ class Hinge(Loss):
 
     def conjugate_derivative(self, z: Array) -> Array:
         return 0.0 * z
+
+    def _total(self, level: Array, middle: Array, mu: float, xp: Any) -> Array:
+        return xp.clip(middle + level / mu, 0.0, 1.0)
 
     def cvxpy(self, u: Any) -> Any:
         import cvxpy
@@ -251,12 +268,11 @@ class HardMargin(Loss):
     def conjugate_derivative(self, z: Array) -> Array:
         return 0.0 * z
 
-    def multipliers(self, u: Array, centre: Array | None = None, mu: float = 0.0) -> tuple[Array, Array]:
-        xp = namespace(u)
-        if centre is None or mu <= 0.0:
-            return 0.0 * u[0], 0.0 * u
-        z = xp.clip(centre + u / mu, 0.0, None)
-        return (z * u - 0.5 * mu * (z - centre) ** 2).sum(0), z
+    def _plain(self, u: Array, xp: Any) -> tuple[Array, Array]:
+        return 0.0 * u[0], 0.0 * u
+
+    def _total(self, level: Array, middle: Array, mu: float, xp: Any) -> Array:
+        return xp.clip(middle + level / mu, 0.0, None)
 
     def cvxpy(self, u: Any) -> Any:
         raise InputError("a hard margin is a constraint, not a term of the objective.")
@@ -271,7 +287,7 @@ HINGE = Hinge("hinge", offset=1.0, sharp=True, upper=1.0)
 SQUARED_HINGE = SquaredHinge("squared_hinge", offset=1.0)
 LOGISTIC = Logistic("logistic", offset=0.0, upper=1.0)
 SQUARED = Squared("squared", offset=0.0, regression=True, signed=True)
-WORST_SQUARED = WorstSquared("squared", offset=0.0, regression=True, sharp=True)
+WORST_SQUARED = WorstSquared("squared", offset=0.0, regression=True)
 HARD = HardMargin("hard", sharp=True)
 
 _NAMED = {loss.name: loss for loss in (HINGE, SQUARED_HINGE, LOGISTIC, SQUARED)}

@@ -123,7 +123,9 @@ def naive(
                 model.terms.append(share * omega[i] * MARGIN_LOSS[loss](margin))
     for rows, margin in [hard_margin] if hard_margin else []:
         for i in rows:
-            model.constraints += [model.worst(matrix, X[i], sign, r[i]) >= margin for matrix, sign in pairs(i)]
+            model.constraints += [
+                model.worst(matrix, X[i], sign, r[i]) >= margin for matrix, sign in pairs(i)
+            ]
     for rows, margin in [margin_curve] if margin_curve else []:
         for i in rows:
             curve = margin / r[i] ** 2
@@ -157,7 +159,10 @@ def cases():
         "logistic robust clean": (y, {"loss": "logistic", "radius": 0.15, "clean_weight": 0.3}),
         "squared": (target, {"loss": "squared"}),
         "squared robust": (target, {"loss": "squared", "radius": radii}),
-        "squared outputs": (np.c_[target, -(target**2)], {"loss": "squared", "radius": 0.1, "clean_weight": 0.4}),
+        "squared outputs": (
+            np.c_[target, -(target**2)],
+            {"loss": "squared", "radius": 0.1, "clean_weight": 0.4},
+        ),
         "ovr": (three, {"radius": 0.1}),
         "joint": (three, {"radius": radii, "multiclass": "joint"}),
         "joint logistic": (three, {"radius": 0.05, "multiclass": "joint", "loss": "logistic"}),
@@ -176,7 +181,12 @@ def cases():
         "margin curve": (y, {"radius": 0.05, "margin_curve": (first, 0.3)}),
         "both constraints": (
             y,
-            {"radius": 0.05, "margin_curve": (first, 0.3), "hard_margin": (first + 5, 0.1), "clean_weight": 0.5},
+            {
+                "radius": 0.05,
+                "margin_curve": (first, 0.3),
+                "hard_margin": (first + 5, 0.1),
+                "clean_weight": 0.5,
+            },
         ),
         "pure square": (y, {"radius": 0.1, "activation": (1.0, 0.0, 0.0)}),
         "linear": (y, {"radius": 0.1, "activation": (0.0, 1.0, 1.0)}),
@@ -239,7 +249,16 @@ def test_scs_agrees_and_no_bound_is_contradicted(name):
     assert relative(scs.lower_bound, best) < 2e-3
 
 
-SOME = ("hinge robust", "logistic robust clean", "squared", "squared robust", "joint", "linf", "ellipsoid", "margin curve")
+SOME = (
+    "hinge robust",
+    "logistic robust clean",
+    "squared",
+    "squared robust",
+    "joint",
+    "linf",
+    "ellipsoid",
+    "margin curve",
+)
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -417,11 +436,15 @@ class TestAvailability:
 
     @pytest.mark.skipif(MOSEK_REASON == "available", reason="MOSEK has a licence here")
     def test_mosek_without_licence_is_one_sentence(self):
-        with pytest.raises(SolverUnavailableError, match=r'^solver="MOSEK" cannot be used: .*; .*can be\.$') as error:
+        with pytest.raises(
+            SolverUnavailableError, match=r'^solver="MOSEK" cannot be used: .*; .*can be\.$'
+        ) as error:
             solve(problem_of("hinge"), "MOSEK")
         assert "\n" not in str(error.value)
 
-    @pytest.mark.parametrize(("solver", "package"), [("MOSEK", "mosek"), ("SCS", "scs"), ("CLARABEL", "clarabel")])
+    @pytest.mark.parametrize(
+        ("solver", "package"), [("MOSEK", "mosek"), ("SCS", "scs"), ("CLARABEL", "clarabel")]
+    )
     def test_missing_packages(self, solver, package, monkeypatch):
         real = availability.find_spec
         monkeypatch.setattr(availability, "find_spec", lambda name: None if name == package else real(name))

@@ -144,10 +144,10 @@ class ColumnGeneration:
         for terms in model.terms:
             _, z = terms.loss.multipliers(terms.offset)
             results.append(Shortfalls(z[None], (None,), 0.0 * z))
-            centres.append(z[None] if terms.loss.sharp else None)
+            centres.append(z[None] if terms.loss.sharp or terms.k > 1 else None)
         feasible = not any(terms.hard for terms in model.terms)
         upper = self._zero_loss() if feasible else math.inf
-        smoothing = Smoothing(centres, [()] * len(model.terms), MU)
+        smoothing = Smoothing(centres, [()] * len(model.terms), MU, MU)
         bounds = Bounds(upper, -math.inf, 0.0 if feasible else 1.0, none, [])
         return State(none, smoothing, results), bounds
 
@@ -213,7 +213,7 @@ class ColumnGeneration:
 
     def _plain_smoothing(self) -> Smoothing:
         none = [None] * len(self.model.terms)
-        return Smoothing(none, [()] * len(self.model.terms), 0.0)
+        return Smoothing(none, [()] * len(self.model.terms), 0.0, 0.0)
 
     def _refine(self, keep_going: Callable[[], bool]) -> None:
         neurons, smoothing = self.state.neurons, self.state.smoothing
@@ -235,16 +235,16 @@ class ColumnGeneration:
         self.state.neurons = neurons._replace(vectors=metric.from_flat(found.point, shape))
         self.state.results = found.extra
         centres = [
-            result.multipliers if terms.loss.sharp or len(result.samples) > 1 else None
+            result.multipliers if terms.loss.sharp or terms.k * len(result.samples) > 1 else None
             for terms, result in zip(self.model.terms, found.extra, strict=True)
         ]
         self.state.smoothing = smoothing._replace(centres=centres)
 
     def _store_if_stuck(self) -> None:
         """Keep the current perturbations as alternatives once the gap no longer falls."""
-        recent = self._gaps[-4:]
+        recent = self._gaps[-int(__import__("os").environ.get("ST","8")):]
         if not self._storing:
-            usable = self.model.robust and len(recent) == 4 and math.isfinite(recent[0])
+            usable = self.model.robust and len(recent) == int(__import__("os").environ.get("ST","8")) and math.isfinite(recent[0])
             self._storing = usable and recent[-1] > 0.7 * recent[0]
         if not self._storing:
             return
@@ -264,7 +264,7 @@ class ColumnGeneration:
                 weights[0] = weights[0] + spilled
             centres.append(self.torch.stack([0.0 * z[0], *weights]))
             stored.append(kept)
-        self.state.smoothing = smoothing._replace(centres=centres, stored=stored)
+        self.state.smoothing = smoothing._replace(centres=centres, stored=stored, nu=float(__import__("os").environ.get("NU","0.1"))*max(min(self.gap,1.0),1e-4))
 
     def _keep_best(self) -> None:
         neurons = self.state.neurons

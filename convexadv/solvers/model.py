@@ -99,7 +99,7 @@ class ComponentModel:
             margins = [worst.margin] + [forms.at_samples(products, terms, samples) for samples in stored]
             shortfall = terms.offset - self.torch.stack(margins)
             loss, z = terms.loss.multipliers(
-                shortfall.reshape(-1, terms.g), smoothing.centre(number, shortfall), smoothing.weight(terms)
+                shortfall.reshape(-1, terms.g), smoothing.centre(number, shortfall), *smoothing.weights(terms)
             )
             z = z.reshape(shortfall.shape)
             samples = (worst.samples, *stored)
@@ -119,15 +119,19 @@ class Smoothing(NamedTuple):
     stored: list[tuple[Samples, ...]]
     """Perturbations of earlier rounds that stay alternatives of their terms."""
     mu: float
+    """Weight on the sum of the multipliers of a group."""
+    nu: float
+    """Weight on the single alternatives of a group."""
 
     def centre(self, number: int, shortfall: Any) -> Any:
         """The centre of a set of terms as (A k, g), or None where its loss needs none."""
         centre = self.centres[number]
         return None if centre is None else centre.reshape(-1, shortfall.shape[-1])
 
-    def weight(self, terms: Terms) -> float:
-        """Proximal weight of a set; constraints are weighted as the mean of their number."""
-        return self.mu * terms.g if terms.hard else self.mu
+    def weights(self, terms: Terms) -> tuple[float, float]:
+        """Proximal weights of a set; constraints are weighted as the mean of their number."""
+        factor = terms.g if terms.hard else 1
+        return self.mu * factor, self.nu * factor
 
 
 class _Pull:

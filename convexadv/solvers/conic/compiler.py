@@ -120,8 +120,11 @@ class _Compiler:
         )
 
     def _cost_unit(self) -> float:
-        weights = [terms.weight.max(initial=0.0) for terms in self.component.terms if not terms.hard]
-        return 1.0 / max(weights) if max(weights, default=0.0) > 0.0 else 1.0
+        soft = [terms for terms in self.component.terms if not terms.hard]
+        largest = max((float(terms.weight.max(initial=0.0)) for terms in soft), default=0.0)
+        # the epigraphs of exponential cones are left slack by the tolerance: ask for two digits more
+        sharper = 100.0 if any(terms.loss.name == "logistic" for terms in soft) else 1.0
+        return sharper / largest if largest > 0.0 else 1.0
 
     def _new(self, count: int, linear: np.ndarray | float = 0.0, quadratic: np.ndarray | float = 0.0) -> int:
         """Numbers of new variables start at the result."""

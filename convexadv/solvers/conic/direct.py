@@ -24,7 +24,9 @@ _CLARABEL = {
     "AlmostPrimalInfeasible": Outcome.INFEASIBLE,
 }
 
+_SCS = {1: Outcome.SOLVED, 2: Outcome.INACCURATE, -2: Outcome.INFEASIBLE, -7: Outcome.INFEASIBLE}
 _SCS_ITERATIONS = 1_000_000
+_SCS_INTERRUPTED = -5
 
 
 def run_clarabel(
@@ -129,6 +131,8 @@ def run_scs(
         raise unknown_option("SCS", next(iter(options), str(error))) from error
     result = solver.solve()
     info = result["info"]
+    if info["status_val"] == _SCS_INTERRUPTED:
+        raise KeyboardInterrupt  # SCS catches the signal itself and returns
     if verbose:
         logger.info("SCS: %s", info)
     dual = finite_or_none(result["y"])
@@ -148,17 +152,11 @@ def run_scs(
 def _scs_outcome(info: dict[str, Any]) -> Outcome:
     """SCS reports both limits as inaccurate answers and names the limit in its text."""
     value, text = info["status_val"], info["status"]
-    if value == 1:
-        return Outcome.SOLVED
-    if value == 2:
-        return (
-            Outcome.TIME_LIMIT
-            if "time_limit" in text
-            else Outcome.MAX_ITER
-            if "max_iters" in text
-            else Outcome.INACCURATE
-        )
-    return Outcome.INFEASIBLE if value in (-2, -7) else Outcome.FAILED
+    if value == 2 and "time_limit" in text:
+        return Outcome.TIME_LIMIT
+    if value == 2 and "max_iters" in text:
+        return Outcome.MAX_ITER
+    return _SCS.get(value, Outcome.FAILED)
 
 
 def _scs_order(program: ConicProgram) -> np.ndarray:

@@ -49,11 +49,11 @@ def run_cvxpy(
     if len(curved):
         objective += 0.5 * cvxpy.sum_squares(cvxpy.multiply(np.sqrt(program.quadratic[curved]), x[curved]))
     model = cvxpy.Problem(cvxpy.Minimize(objective), constraints)
-    settings = {**_limits(solver, max_iter, time_limit), **options}
+    settings = _settings(solver, max_iter, time_limit, options)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Solution may be inaccurate")  # the status says so
-            model.solve(solver=solver, verbose=verbose, **settings)
+            model.solve(solver=solver, **settings)
     except cvxpy.error.SolverError as error:
         if "not installed" in str(error):
             raise SolverUnavailableError(f"cvxpy cannot use solver {solver!r}: {error}") from error
@@ -70,6 +70,8 @@ def run_cvxpy(
         (statistics.solve_time or 0.0) + (statistics.setup_time or 0.0) if statistics is not None else 0.0
     )
     iterations = int(statistics.num_iters or 0) if statistics is not None else 0
+    if verbose:
+        logger.info("%s through cvxpy: %s", solver, statistics)
     value = np.nan if model.value is None else float(model.value)
     outcome = _STATUS.get(model.status, Outcome.FAILED)
     if outcome in (Outcome.INACCURATE, Outcome.MAX_ITER):  # cvxpy does not tell the limits apart
@@ -140,16 +142,17 @@ def _squares(program: ConicProgram, matrix: sparse.csr_array, x: Any) -> Any:
     return expanded @ x + scaled * program.offset[picked]
 
 
-def _limits(solver: str, max_iter: int | None, time_limit: float | None) -> dict[str, Any]:
+def _settings(
+    solver: str, max_iter: int | None, time_limit: float | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Limits and options by the names that cvxpy's interface to the solver has for them."""
+    names = {
+        "MOSEK": ("MSK_IPAR_INTPNT_MAX_ITERATIONS", "MSK_DPAR_OPTIMIZER_MAX_TIME"),
+        "CLARABEL": ("max_iter", "time_limit"),
+        "SCS": ("max_iters", "time_limit_secs"),
+    }[solver]
+    limits = zip(names, (max_iter, time_limit), strict=True)
+    settings = {name: value for name, value in limits if value is not None}
     if solver == "MOSEK":
-        settings: dict[str, float] = {}
-        if max_iter is not None:
-            settings["MSK_IPAR_INTPNT_MAX_ITERATIONS"] = max_iter
-        if time_limit is not None:
-            settings["MSK_DPAR_OPTIMIZER_MAX_TIME"] = time_limit
-        return {"mosek_params": settings} if settings else {}
-    names = {"CLARABEL": ("max_iter", "time_limit"), "SCS": ("max_iters", "time_limit_secs")}[solver]
-    defaults = {"eps_abs": 1e-5, "eps_rel": 1e-5} if solver == "SCS" else {}
-    return defaults | {
-        name: value for name, value in zip(names, (max_iter, time_limit), strict=True) if value is not None
-    }
+        return {**options, "mosek_params": {**settings, **options.get("mosek_params", {})}}
+    return ({"eps_abs": 1e-5, "eps_rel": 1e-5} if solver == "SCS" else {}) | settings | options

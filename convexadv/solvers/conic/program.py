@@ -56,8 +56,8 @@ class ConicProgram:
     d, outputs : int
         Features, and outputs of the component.
     cost_unit : float
-        One over the largest weight of a group: a factor of the objective that makes its coefficients of
-        size one.
+        Factor of the objective that makes its coefficients of size one (one over the largest weight of a
+        group), times 100 for the logistic loss.
     """
 
     quadratic: np.ndarray

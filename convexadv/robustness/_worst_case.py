@@ -1,0 +1,274 @@
+r"""Worst cases of the margins of polynomial networks, in float64, with an allowance for rounding.
+
+A perturbation delta of the raw inputs moves z = (x - shift) / scale by D delta, D = diag(1 / scale), so that
+a margin changes by a quadratic of delta. :class:`convexadv.problems.forms.QuadraticForms` minimises it over
+the ball: exactly for l2 (S-procedure, [KLP24]), by diagonal multipliers for linf. With more than two outputs
+every pair f_y - f_c is such a quadratic, and the worst case of the margin is the least of theirs.
+
+Rounding. What is subtracted from the bound of a difference sum_j w_j s(u_j . z) of outputs is
+
+    4 (d + m + 8) eps sum_j |w_j| { |a| T_j^2 + |b| T_j + |c| + (2 |a| T_j + |b|) (||z|| + R_j) },
+
+R_j the most by which the ball moves t_j = u_j . z, T_j = |t_j| + R_j, and |w_j| the sum of the magnitudes of
+the two coefficients: all terms over the ball, and their slopes times the magnitude of what is added up in
+t_j. The errors of inner products (gamma_d, gamma_m), of the factorisations, of the dual function, and of the
+network's own evaluation in float64 at a point of the ball have this form. Rows whose terms overflow get the
+bound -inf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .. import _labels
+from .._arrays import Array, is_tensor, to_numpy
+from .._network import class_margins
+from ..balls import check_norm
+from ..errors import InputError
+from ..losses import HARD
+from ..networks import PolynomialNetwork
+from ..problems.forms import QuadraticForms, Samples, Terms, WorstCase
+from ..problems.labels import per_row
+from ..problems.terms import TermSet
+from ..rows import Rows, check_finite
+from .pgd import Neighbourhood
+
+EXACT_TOLERANCE = 1e-9
+_EPS = float(np.finfo(np.float64).eps)
+_BLOCK = 1 << 21  # numbers in the largest array of a block of rows
+_FORMS = 1 << 24  # numbers in the matrices of the pairs that are factorised together
+_LARGEST_TERM, _LARGEST_RADIUS = 1e280, 1e140  # beyond them products and squares overflow
+
+
+class Found(NamedTuple):
+    """Bounds (n,), whether they are attained (n,), and the best points (n, d) if wanted."""
+
+    lower: np.ndarray
+    exact: np.ndarray
+    point: np.ndarray | None
+
+
+class _Pairs(NamedTuple):
+    """Rows, and the K differences of outputs that make up their margins."""
+
+    rows: np.ndarray
+    weights: np.ndarray  # (m, K) coefficients of every difference
+    sizes: np.ndarray  # (m, K) sums of the magnitudes of its two coefficients
+
+
+class _Block(NamedTuple):
+    """What is found for g rows; ``delta`` in the unit of the forms, None without balls or if not wanted."""
+
+    lower: np.ndarray  # (g,)
+    attained: np.ndarray  # (g,) margin at the best perturbation
+    size: np.ndarray  # (g,) magnitude of the terms of the margin
+    delta: np.ndarray | None  # (g, d)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Checked arguments of :func:`convexadv.worst_case_margin`.
+
+    Attributes
+    ----------
+    neurons : (m, d)
+    coefficients : (m, C)
+    activation : (a, b, c)
+    shift, scale : (d,)
+    X : (n, d) of any real dtype
+    labels : (n,) of int64
+        Class numbers.
+    radius : (n,)
+        In the units of X.
+    norm : str
+    device : torch.device or None
+        Where the results belong; None for NumPy arrays.
+    """
+
+    neurons: np.ndarray
+    coefficients: np.ndarray
+    activation: tuple[float, float, float]
+    shift: np.ndarray
+    scale: np.ndarray
+    X: np.ndarray
+    labels: np.ndarray
+    radius: np.ndarray
+    norm: str
+    device: Any
+
+    @classmethod
+    def of(cls, network: Any, X: Any, y: Any, radius: Any, norm: Any) -> Task:
+        """Check the arguments."""
+        if not isinstance(network, PolynomialNetwork):
+            raise InputError(
+                f"worst-case margins need a PolynomialNetwork, got {type(network).__name__}; attack takes "
+                "any torch module."
+            )
+        if network.classes is None:
+            raise InputError("margins need classes, and this network has none (it predicts values).")
+        check_norm(norm, ("l2", "linf"))
+        rows = Rows.of(X)
+        if rows.d != network.n_features:
+            raise InputError(f"X must have shape (n, {network.n_features}), got ({rows.n}, {rows.d}).")
+        check_finite(rows)
+        array = rows.take(np.arange(rows.n)) if isinstance(X, (list, tuple)) else to_numpy(X)
+        labels, radii = _labels.label_indices(y, network.classes, rows.n), per_row("radius", radius, rows.n)
+        parts = (network.neurons, network.coefficients, network.shift, network.scale)
+        neurons, coefficients, shift, scale = (to_numpy(part, np.float64) for part in parts)
+        device = X.device if is_tensor(X) else None
+        return cls(
+            neurons, coefficients, network.activation, shift, scale, array, labels, radii, norm, device
+        )
+
+    def returned(self, array: np.ndarray) -> Array:
+        """Make the array one of the kind of X."""
+        return array if self.device is None else torch.from_numpy(array).to(self.device)
+
+    def solve(self, points: bool) -> Found:
+        """Bound the margins of all rows, block by block."""
+        n = len(self.X)
+        lower, attained, size = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n)
+        point = np.array(self.X, dtype=np.float64) if points else None
+        unit = float(self.scale.min())  # of perturbations in the forms, so that D has entries of at most 1
+        robust = bool((self.radius > 0).any())
+        for pairs in self._pairs():
+            stretch = unit / self.scale
+            forms = QuadraticForms(self.neurons, pairs.weights, self.activation, stretch, robust, self.norm)
+            for rows in self._blocks(pairs):
+                block = self._block(forms, pairs, rows, unit, points)
+                lower[rows] = np.minimum(lower[rows], block.lower)
+                size[rows] = np.maximum(size[rows], block.size)
+                better = block.attained < attained[rows]
+                attained[rows[better]] = block.attained[better]
+                if point is not None and block.delta is not None:
+                    point[rows[better]] = self._moved(rows[better], unit * block.delta[better])
+        finite = np.isfinite(lower)
+        exact = attained - np.where(finite, lower, 0.0) <= EXACT_TOLERANCE * (size + abs(lower))
+        return Found(lower, exact & finite, point)
+
+    def _pairs(self) -> Iterator[_Pairs]:
+        """Differences of outputs, with the rows of which each is a margin up to its sign."""
+        (m, C), d = self.coefficients.shape, len(self.scale)
+        if C == 1:
+            yield _Pairs(np.arange(len(self.X)), self.coefficients, abs(self.coefficients))
+            return
+        together = max(1, _FORMS // max(1, min(m, d)) ** 2)
+        for label in np.unique(self.labels):
+            rows, own = np.flatnonzero(self.labels == label), self.coefficients[:, [label]]
+            others = np.delete(self.coefficients, label, 1)
+            for first in range(0, C - 1, together):
+                other = others[:, first : first + together]
+                yield _Pairs(rows, own - other, abs(own) + abs(other))
+
+    def _blocks(self, pairs: _Pairs) -> Iterator[np.ndarray]:
+        """Numbers of the rows that are solved together, so that memory does not grow with n."""
+        (m, K), d = pairs.weights.shape, len(self.scale)
+        width = d + m + K * (min(m, d) if self.norm == "l2" else 5 * d)
+        size = max(1, _BLOCK // width)
+        for first in range(0, len(pairs.rows), size):
+            yield pairs.rows[first : first + size]
+
+    def _block(
+        self, forms: QuadraticForms, pairs: _Pairs, rows: np.ndarray, unit: float, points: bool
+    ) -> _Block:
+        """Solve some rows for some pairs; ``forms`` measures perturbations in multiples of ``unit``."""
+        labels, here = self.labels[rows], np.arange(len(rows))
+        with np.errstate(over="ignore", invalid="ignore"):  # such rows are found just below
+            radius = self.radius[rows] / unit
+            z = (np.asarray(self.X[rows], dtype=np.float64) - self.shift) / self.scale
+            products = z @ self.neurons.T
+            allowance = self._allowance(forms, pairs, z, products, radius)
+        sound = (allowance < _LARGEST_TERM).all(1) & (radius < _LARGEST_RADIUS)
+        products, radius = np.where(sound[:, None], products, 0.0), np.where(sound, radius, 0.0)
+        sign = 2.0 * labels - 1.0 if self.coefficients.shape[1] == 1 else np.ones(len(rows))
+        worst = forms.worst_case(products, _terms(sign, radius, pairs.weights.shape[1]))
+        lower = np.where(sound, worst.margin - allowance.T, -np.inf)
+        pair = lower.argmin(0)
+        attained, best = self._attained(forms, worst, products, labels, pair, radius)
+        size = (abs(self._activated(products)) @ pairs.sizes)[here, pair]
+        basis = None if worst.samples is None else worst.samples.basis
+        delta = None
+        if points and best is not None:
+            delta = best if basis is None else best @ basis
+        return _Block(lower[pair, here], attained, size, delta)
+
+    def _allowance(
+        self, forms: QuadraticForms, pairs: _Pairs, z: np.ndarray, products: np.ndarray, radius: np.ndarray
+    ) -> np.ndarray:
+        """Bound what rounding can make of every margin, (g, K): the formula at the top of the file."""
+        m, d = self.neurons.shape
+        a, b, c = (abs(number) for number in self.activation)
+        dual = 2 if self.norm == "l2" else 1
+        reach = radius[:, None] * np.linalg.norm(forms.stretched, dual, axis=1)
+        longest = np.linalg.norm(self.neurons, axis=1).max(initial=0.0)  # 1 but for rounding
+        length = longest * np.sqrt((z * z).sum(1))[:, None]
+        top = abs(products) + reach
+        terms = (a * top + b) * top + c + (2.0 * a * top + b) * (length + reach)
+        return 4.0 * (d + m + 8) * _EPS * (terms @ pairs.sizes)
+
+    def _attained(
+        self,
+        forms: QuadraticForms,
+        worst: WorstCase,
+        products: np.ndarray,
+        labels: np.ndarray,
+        pair: np.ndarray,
+        radius: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Smallest margin (g,) at the candidates of the chosen pair, and where, in coordinates (g, p)."""
+        if worst.samples is None:
+            return self._margins(products, labels), None
+        margins, points = [], []
+        for candidate in _candidates(worst.samples, pair, radius, self.norm):
+            moved = forms.moved(products, candidate, worst.samples.basis)
+            margins.append(self._margins(moved, labels))
+            points.append(candidate)
+        best, here = np.argmin(margins, 0), np.arange(len(labels))
+        return np.stack(margins)[best, here], np.stack(points)[best, here]
+
+    def _margins(self, products: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        scores = self._activated(products) @ self.coefficients
+        scores = scores[:, 0] if scores.shape[1] == 1 else scores
+        return class_margins(torch.from_numpy(scores), torch.from_numpy(labels)).numpy()
+
+    def _activated(self, products: np.ndarray) -> np.ndarray:
+        a, b, c = self.activation
+        return (a * products + b) * products + c
+
+    def _moved(self, rows: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """Rows plus perturbations, rounded so that they stay in the ball."""
+        centre = torch.from_numpy(np.array(self.X[rows], dtype=np.float64))
+        ball = Neighbourhood(centre, torch.from_numpy(self.radius[rows]), self.norm)
+        return ball.settle(centre + torch.from_numpy(delta)).numpy()
+
+
+def _terms(sign: np.ndarray, radius: np.ndarray, K: int) -> Terms:
+    """The margins of a block: every row with each of the K differences."""
+    g = len(sign)
+    zero, direction = np.zeros(g), np.broadcast_to(np.arange(K)[:, None], (K, g))
+    signs, offset = np.broadcast_to(sign, (K, g)), np.zeros((K, g))
+    return Terms(
+        TermSet(HARD, np.arange(g), zero + 1.0, signs, offset, direction, radius, zero), g, np.asarray, K
+    )
+
+
+def _candidates(samples: Samples, pair: np.ndarray, radius: np.ndarray, norm: str) -> Iterator[np.ndarray]:
+    """Points (g, p) of the balls that may attain the bound of the chosen pair.
+
+    The minimiser for l2. For linf, from the moments m m' + sum_l f_l f_l': m and m +- f_l, which attain it
+    where the moments have rank one, with or without a mean.
+    """
+    chosen = samples.coordinates[:, pair, np.arange(len(pair))]
+    if norm == "l2":
+        yield chosen[0]
+        return
+    mean = chosen.mean(0)
+    yield np.clip(mean, -radius[:, None], radius[:, None])
+    spread = max(1.0, len(chosen) / 2) ** 0.5  # the samples are m +- sqrt(number of factors) f_l
+    for sample in chosen:
+        yield np.clip(mean + (sample - mean) / spread, -radius[:, None], radius[:, None])
