@@ -77,13 +77,11 @@ class Loss:
         return self.value(u[0] if u.shape[0] == 1 else namespace(u).amax(u, 0))
 
     def multipliers(
-        self, u: Array, centre: Array | None = None, mu: float = 0.0, nu: float | None = None
+        self, u: Array, centre: Array | None = None, mu: float = 0.0
     ) -> tuple[Array, Array]:
         r"""Value and multipliers of the loss smoothed around ``centre``.
 
-        value = max_z  sum_k z_k u_k - psi*(sum_k z_k) - (mu/2) (sum_k z_k - sum_k centre_k)^2 - (nu/2) sum_k (z_k - centre_k)^2
-
-        For one alternative the two proximal terms are one (nu is ignored); losses without a kink take mu = 0.
+        value = max_z  sum_k z_k u_k - psi*(sum_k z_k) - (mu/2) sum_k (z_k - centre_k)^2
 
         Parameters
         ----------
@@ -92,9 +90,7 @@ class Loss:
         centre : (k, g), optional
             Proximal centre; None for the unsmoothed loss, whose multiplier goes to the largest shortfall.
         mu : float
-            Proximal weight of the sum, in units of the shortfall.
-        nu : float, optional
-            Proximal weight of the single alternatives; mu by default.
+            Proximal weight, in units of the shortfall.
 
         Returns
         -------
@@ -105,22 +101,10 @@ class Loss:
         xp = namespace(u)
         if self.signed or centre is None or mu <= 0.0:
             return self._plain(u, xp)
-        middle = centre.sum(0)
-        if u.shape[0] == 1:
-            total = self._total(u[0], middle, mu, xp)
-            return self._smoothed_value(total, u[0] * total, middle, mu), total[None]
-        nu = mu if nu is None else nu
-        z = self._proximal(u + nu * centre, middle, mu, nu, xp)
-        value = self._smoothed_value(z.sum(0), (z * u).sum(0), middle, mu)
-        return value - 0.5 * nu * ((z - centre) ** 2).sum(0), z
-
-    def _smoothed_value(self, total: Array, linear: Array, middle: Array, mu: float) -> Array:
-        value = linear - self.conjugate(total)
-        return value - 0.5 * mu * (total - middle) ** 2 if self.sharp else value
-
-    def _total(self, level: Array, middle: Array, mu: float, xp: Any) -> Array:
-        """The sum of multipliers of the loss smoothed around ``middle`` at a shortfall; for losses without a kink psi'."""
-        return self.derivative(level)
+        if u.shape[0] == 1 and not self.sharp:
+            return self._plain(u, xp)
+        z = self._proximal(u + mu * centre, mu, xp)
+        return (z * u - 0.5 * mu * (z - centre) ** 2).sum(0) - self.conjugate(z.sum(0)), z
 
     def _plain(self, u: Array, xp: Any) -> tuple[Array, Array]:
         if u.shape[0] == 1:
@@ -130,15 +114,15 @@ class Loss:
         top = xp.amax(u, 0)
         return self.value(top), xp.where(chosen, self.derivative(top)[None], xp.zeros_like(u))
 
-    def _proximal(self, shifted: Array, middle: Array, mu: float, nu: float, xp: Any) -> Array:
-        """Solve z = max(0, (shifted - tau)/nu) with sum z = total(tau), by bisection on tau."""
+    def _proximal(self, shifted: Array, mu: float, xp: Any) -> Array:
+        """Solve z = max(0, (shifted - tau)/mu), sum z in the subdifferential of psi at tau, by bisection on tau."""
         high = xp.amax(shifted, 0)
-        low = high - nu * self._total(high, middle, mu, xp)
+        low = high - mu * self.derivative(high)
         for _ in range(_BISECTIONS):
             tau = 0.5 * (low + high)
-            above = (xp.clip(shifted - tau, 0.0, None) / nu).sum(0) > self._total(tau, middle, mu, xp)
+            above = (xp.clip(shifted - tau, 0.0, None) / mu).sum(0) > self.derivative(tau)
             low, high = xp.where(above, tau, low), xp.where(above, high, tau)
-        return xp.clip(shifted - high, 0.0, None) / nu
+        return xp.clip(shifted - high, 0.0, None) / mu
 
 
 class Hinge(Loss):
@@ -157,8 +141,10 @@ class Hinge(Loss):
     def conjugate_derivative(self, z: Array) -> Array:
         return 0.0 * z
 
-    def _total(self, level: Array, middle: Array, mu: float, xp: Any) -> Array:
-        return xp.clip(middle + level / mu, 0.0, 1.0)
+    def _proximal(self, shifted: Array, mu: float, xp: Any) -> Array:
+        if shifted.shape[0] > 1:
+            return super()._proximal(shifted, mu, xp)
+        return xp.clip(shifted / mu, 0.0, 1.0)
 
     def cvxpy(self, u: Any) -> Any:
         import cvxpy
@@ -271,8 +257,8 @@ class HardMargin(Loss):
     def _plain(self, u: Array, xp: Any) -> tuple[Array, Array]:
         return 0.0 * u[0], 0.0 * u
 
-    def _total(self, level: Array, middle: Array, mu: float, xp: Any) -> Array:
-        return xp.clip(middle + level / mu, 0.0, None)
+    def _proximal(self, shifted: Array, mu: float, xp: Any) -> Array:
+        return xp.clip(shifted / mu, 0.0, None)
 
     def cvxpy(self, u: Any) -> Any:
         raise InputError("a hard margin is a constraint, not a term of the objective.")

@@ -112,6 +112,69 @@ def _fill_degenerate(curvature, gradient, point, norm, radius, needed, xp) -> Ar
     return xp.where(here & needed[:, None], filled[:, None], point)
 
 
+class SmoothMinimum(NamedTuple):
+    """Result of :func:`smooth_ball_minimum`: a moment of perturbations in place of a point."""
+
+    value: Array
+    """(n,) smoothed minimum."""
+    mean: Array
+    """(n, p) derivative of the value with respect to 2 g."""
+    spread: Array
+    """(n, p) variances: mean^2 + spread is the derivative with respect to B; sums to at most r^2 - ||mean||^2."""
+
+
+def smooth_ball_minimum(curvature: Array, gradient: Array, radius: Array, nu: float) -> SmoothMinimum:
+    r"""The minimum over the ball smoothed by the barrier of its S-procedure inequality.
+
+    Adding nu log det of the matrix inequality to the dual of :func:`ball_minimum` leaves one scalar equation a row,
+
+        max over t of  -sum_j g_j^2/(B_j + t) - t r^2 + nu (sum_j log((B_j + t) r^2/nu) + log(t r^2/nu)),
+        r^2 = sum_j g_j^2/(B_j + t)^2 + nu sum_j 1/(B_j + t) + nu/t,
+
+    smooth in (B, g) everywhere, the degenerate case and B = g = 0 included. Its derivatives are a moment of points of the
+    ball: mean e_j = -g_j/(B_j + t) and variances nu/(B_j + t), which in the degenerate case are the two-sided spread that a
+    tight certificate needs. The smoothed value differs from the minimum by nu times the order of the inequality, up to a
+    logarithm. (The barrier: Nesterov and Nemirovskii 1994; the reduction to one variable: the Schur complement of
+    the inequality is nu at the maximum.)
+
+    Parameters
+    ----------
+    curvature, gradient : (n, p)
+    radius : (n,)
+    nu : float
+        Positive weight of the barrier, in units of the value.
+    """
+    xp = namespace(gradient)
+    inside = radius > 0
+    radius = xp.where(inside, radius, xp.ones_like(radius))
+    base = xp.clip(-xp.amin(curvature, -1), 0.0, None)
+    curvature = curvature + base[:, None]
+    ball = radius * radius
+    need = xp.maximum(xp.abs(gradient) / radius[:, None], (nu / ball)[:, None]) - curvature
+    shift = xp.clip(xp.maximum(xp.amax(need, -1), nu / ball - base), 0.0, None)
+    for _ in range(_NEWTON_STEPS):
+        inverse = 1.0 / (curvature + shift[:, None])
+        mean, spread, slack = -gradient * inverse, nu * inverse, nu / (base + shift)
+        square = mean * mean
+        size = (square + spread).sum(-1) + slack
+        slope = ((2.0 * square + spread) * inverse).sum(-1) + slack / (base + shift)
+        # Newton on size^(-1/2), concave and increasing: monotone from the left
+        step = 2.0 * size / slope * (xp.sqrt(size / ball) - 1.0)
+        shift = shift + xp.clip(step, 0.0, None)
+        if not bool((step > 1e-13 * (shift + nu / ball)).any()):
+            break
+    t = base + shift
+    inverse = 1.0 / (curvature + shift[:, None])
+    mean, spread = -gradient * inverse, nu * inverse
+    barrier = -xp.log(inverse * (nu / ball)[:, None]).sum(-1) + xp.log(t * ball / nu)
+    value = (gradient * mean).sum(-1) - t * ball + nu * barrier
+    kept = xp.where(inside, xp.ones_like(value), 0.0 * value)
+    # rounding must not take the moment out of the ball
+    excess = xp.clip(((mean * mean + spread).sum(-1)) / ball, 1.0, None)
+    mean, spread = mean / xp.sqrt(excess)[:, None], spread / excess[:, None]
+    return SmoothMinimum(value * kept, mean * kept[:, None], spread * kept[:, None])
+
+
 class SphereMaximum(NamedTuple):
     """Result of :func:`sphere_extremes`."""
 

@@ -24,6 +24,12 @@ class Atoms(NamedTuple):
     multipliers: Array
     coordinates: Array | None
     basis: Array | None
+    spread: Array | None = None
+    groups: Array | None = None
+
+    def of_groups(self, values: Array) -> Array:
+        """Entries of a per-group array (last axis) for the groups of the atoms."""
+        return values if self.groups is None else values[..., self.groups]
 
 
 class Moment(NamedTuple):
@@ -58,30 +64,35 @@ def moments(rows, directions: Array, atoms: list[Atoms], activation, scale: Arra
 
 
 def _row_sums(rows, atom: Atoms, column: Array, scale: Array | None):
-    """Per row: sum of the coefficients, of coefficient * coordinates; and the sum of coefficient * q q'."""
+    """Per row: sum of the coefficients, of coefficient * coordinates; and the sum of coefficient * second moment."""
     terms = atom.terms
-    weight = atom.multipliers * (terms.weight * terms.sign * column[terms.direction])
-    coefficient = _to_rows(weight.sum(0).sum(0)[:, None], terms, rows.n)[:, 0]
+    weight = atom.multipliers * atom.of_groups(terms.weight * terms.sign * column[terms.direction])
+    coefficient = _to_rows(weight.sum(0).sum(0)[:, None], atom, rows.n)[:, 0]
     if atom.coordinates is None:
         return coefficient, None, None, None
+    xp = namespace(weight)
     weighted = weight[..., None] * atom.coordinates
-    first = _to_rows(weighted.sum(0).sum(0), terms, rows.n)
+    first = _to_rows(weighted.sum(0).sum(0), atom, rows.n)
     p = weighted.shape[-1]
     second = weighted.reshape(-1, p).T @ atom.coordinates.reshape(-1, p)
+    if atom.spread is not None:
+        second = second + xp.diag((weight[..., None] * atom.spread).reshape(-1, p).sum(0))
     basis = atom.basis
     if basis is None:
-        basis = namespace(weight).eye(p, dtype=weight.dtype, **_device(weight))
+        basis = xp.eye(p, dtype=weight.dtype, **_device(weight))
     return coefficient, first, second, basis if scale is None else basis * scale
 
 
-def _to_rows(values: Array, terms, n: int) -> Array:
-    if terms.row is None:
+def _to_rows(values: Array, atom: Atoms, n: int) -> Array:
+    row = atom.terms.row
+    if row is None and atom.groups is None:
         return values
+    row = row if atom.groups is None else atom.groups if row is None else row[atom.groups]
     xp = namespace(values)
     out = xp.zeros((n, values.shape[1]), dtype=values.dtype, **_device(values))
     if xp.__name__ == "torch":
-        return out.index_add_(0, terms.row, values)
-    xp.add.at(out, terms.row, values)
+        return out.index_add_(0, row, values)
+    xp.add.at(out, row, values)
     return out
 
 
@@ -96,7 +107,7 @@ def largest_atoms(moment_list: list[Moment], candidates: int = 0) -> list[Sphere
 
 def mass(atoms: list[Atoms]) -> float:
     """Sum of weight * |multiplier|: the scale of rounding errors in the moments."""
-    return sum(float((abs(atom.multipliers) * atom.terms.weight).sum()) for atom in atoms)
+    return sum(float((abs(atom.multipliers) * atom.of_groups(atom.terms.weight)).sum()) for atom in atoms)
 
 
 def scaled_value(atoms: list[Atoms], kappa: float, beta: float) -> tuple[float, float]:
@@ -117,20 +128,31 @@ def scaled_value(atoms: list[Atoms], kappa: float, beta: float) -> tuple[float, 
 
 
 def _groups(atoms: list[Atoms]) -> list[tuple]:
-    """(terms, total multiplier of every group, its gain sum z (offset - curvature ||e||^2)), merged by terms."""
+    """(terms, total multiplier of every group, its gain sum z (offset - curvature E||e||^2)), merged by terms."""
     merged: dict[int, list] = {}
     for atom in atoms:
         terms = atom.terms
-        gain = (atom.multipliers * terms.offset).sum(0).sum(0)
+        gain = (atom.multipliers * atom.of_groups(terms.offset)).sum(0).sum(0)
         if atom.coordinates is not None and bool((terms.curvature > 0).any()):
-            gain = gain - terms.curvature * (atom.multipliers * (atom.coordinates**2).sum(-1)).sum(0).sum(0)
+            square = (atom.coordinates**2).sum(-1)
+            square = square if atom.spread is None else square + atom.spread.sum(-1)
+            gain = gain - atom.of_groups(terms.curvature) * (atom.multipliers * square).sum(0).sum(0)
         total = atom.multipliers.sum(0).sum(0)
-        if id(terms) in merged:
-            merged[id(terms)][1] = merged[id(terms)][1] + total
-            merged[id(terms)][2] = merged[id(terms)][2] + gain
-        else:
-            merged[id(terms)] = [terms, total, gain]
+        if id(terms) not in merged:
+            merged[id(terms)] = [terms, 0.0 * terms.weight, 0.0 * terms.weight]
+        for place, values in ((1, total), (2, gain)):
+            if atom.groups is None:
+                merged[id(terms)][place] = merged[id(terms)][place] + values
+            else:
+                _add_at(merged[id(terms)][place], atom.groups, values)
     return [tuple(entry) for entry in merged.values()]
+
+
+def _add_at(array: Array, index: Array, values: Array) -> None:
+    if namespace(array).__name__ == "torch":
+        array.index_add_(0, index, values)
+    else:
+        namespace(array).add.at(array, index, values)
 
 
 def _best_scaling(groups: list[tuple], linear: float, limit: float) -> float:

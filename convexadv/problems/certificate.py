@@ -24,6 +24,11 @@ class AtomSet:
         Points in a basis of p vectors; None for the rows themselves.
     basis : (p, d) or None
         None where the coordinates are the perturbation itself (p = d).
+    spread : (S, k, g, p) or None
+        Variances added along each basis vector: the sample is then a distribution of points with mean ``coordinates``,
+        whose mean square must stay inside the ball (l2 only).
+    groups : (g,) int or None
+        Groups of the term set that the arrays speak of; None for all of them in order.
     """
 
     component: int
@@ -31,11 +36,14 @@ class AtomSet:
     multipliers: np.ndarray
     coordinates: np.ndarray | None = None
     basis: np.ndarray | None = None
+    spread: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of the stored arrays."""
-        return sum(part.nbytes for part in (self.multipliers, self.coordinates, self.basis) if part is not None)
+        parts = (self.multipliers, self.coordinates, self.basis, self.spread, self.groups)
+        return sum(part.nbytes for part in parts if part is not None)
 
 
 @dataclass(frozen=True)

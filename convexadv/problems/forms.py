@@ -12,19 +12,25 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from .._arrays import Array, namespace
-from ..quadratics import ball_minimum
+from ..quadratics import ball_minimum, smooth_ball_minimum
 
 
 class Samples(NamedTuple):
-    """Perturbations of the rows of a set of terms: weighted points, in coordinates of a basis."""
+    """Perturbations of some groups of a set of terms: weighted points or distributions, in coordinates of a basis."""
 
     coordinates: Array
-    """(S, k, g, p)."""
+    """(S, k, g, p) means."""
     shares: Array
     """(S,) non-negative, summing to one."""
     basis: Array | None
     """(p, d) in scaled coordinates; None where the coordinates are the scaled perturbation itself (p = d)."""
+    spread: Array | None = None
+    """(S, k, g, p) variances along the basis vectors."""
+    groups: Array | None = None
+    """The groups spoken of; None for all of them in order."""
 
 
 class WorstCase(NamedTuple):
@@ -32,8 +38,8 @@ class WorstCase(NamedTuple):
 
     margin: Array
     """(k, g), evaluated from the dual side."""
-    samples: Samples | None
-    """Minimisers: one point a term for l2, lifted moments as several points for l_inf; None without balls."""
+    samples: tuple[Samples, ...]
+    """Minimisers, a part for every direction: moments for a smoothed ball or a box; empty without balls."""
 
 
 class QuadraticForms:
@@ -78,7 +84,7 @@ class QuadraticForms:
         """(n, K) values of every direction, from products (n, m) = X u'."""
         return ((self.a * products + self.b) * products + self.c) @ self.weights
 
-    def worst_case(self, products: Array, terms: Terms, warm: dict | None = None) -> WorstCase:
+    def worst_case(self, products: Array, terms: Terms, nu: float = 0.0, warm: dict | None = None) -> WorstCase:
         """Worst-case margins of the terms.
 
         Parameters
@@ -86,6 +92,8 @@ class QuadraticForms:
         products : (n, m)
             X u' of all rows of the data.
         terms : Terms
+        nu : float
+            Weight of the barrier that smooths the l2 oracle; 0 for the exact one.
         warm : dict, optional
             Keeps the states of the l_inf oracle from call to call.
         """
@@ -93,42 +101,28 @@ class QuadraticForms:
         products = products if terms.row is None else products[terms.row]
         values = self.outputs(products)
         if not terms.robust:
-            return WorstCase(xp.stack([self._pick(values, terms, k) for k in range(terms.k)]), None)
-        oracle = self._ball if self.norm == "l2" else self._box
-        margins, moments = [], []
+            return WorstCase(xp.stack([self._pick(values, terms, k) for k in range(terms.k)]), ())
+        margins, samples = [], []
         for k in range(terms.k):
             parts = []
             for direction, index in terms.groups[k]:
                 chosen, sign = _at(products, index), _at(terms.sign[k], index)
-                worst, moment = oracle(chosen, sign, terms, direction, index, warm, (id(terms), k, direction))
-                parts.append((index, sign * _at(values, index)[:, direction] + worst, moment))
-            margins.append(_gathered([(index, margin) for index, margin, _ in parts], xp))
-            width = max(moment.shape[0] for _, _, moment in parts)
-            stacked = _gathered([(index, xp.swapaxes(_padded(moment, width, xp), 0, 1)) for index, _, moment in parts], xp)
-            moments.append(xp.swapaxes(stacked, 0, 1))
-        width = max(moment.shape[0] for moment in moments)
-        moment = xp.stack([_padded(moment, width, xp) for moment in moments], 1)
-        return WorstCase(xp.stack(margins), _samples(moment, self.basis if self.norm == "l2" else None, xp))
+                if self.norm == "l2":
+                    change, sample = self._ball(chosen, sign, terms, direction, index, nu)
+                else:
+                    change, sample = self._box(chosen, sign, terms, direction, index, warm, (id(terms), k, direction))
+                parts.append((index, sign * _at(values, index)[:, direction] + change))
+                samples.append(sample)
+            margins.append(_gathered(parts, xp))
+        return WorstCase(xp.stack(margins), tuple(samples) if terms.k == 1 else (_joined(samples, xp),))
 
     def moved(self, products: Array, coordinates: Array, basis: Array | None) -> Array:
         """Products (g, m) at x + D e, for e = coordinates @ basis."""
-        if basis is None:
-            return products + coordinates @ self.stretched.T
-        return products + coordinates @ (basis @ self.stretched.T)
+        return products + coordinates @ self.along(basis).T
 
-    def at_samples(self, products: Array, terms: Terms, samples: Samples) -> Array:
-        """(k, g) average margins at given perturbations."""
-        xp = self.xp
-        products = products if terms.row is None else products[terms.row]
-        margins = []
-        for k in range(terms.k):
-            total = 0.0
-            for s in range(samples.coordinates.shape[0]):
-                e = samples.coordinates[s, k]
-                value = self._pick(self.outputs(self.moved(products, e, samples.basis)), terms, k)
-                total = total + samples.shares[s] * (value + terms.curvature * (e * e).sum(-1))
-            margins.append(total)
-        return xp.stack(margins)
+    def along(self, basis: Array | None) -> Array:
+        """(m, p) inner products of D u_j with the basis vectors."""
+        return self.stretched if basis is None else self.stretched @ basis.T
 
     def _pick(self, values: Array, terms: Terms, k: int) -> Array:
         if values.shape[1] == 1:
@@ -139,16 +133,19 @@ class QuadraticForms:
         """(g, m) half the derivative of the signed output along every D u_j."""
         return 0.5 * sign[:, None] * ((2.0 * self.a * products + self.b) * self.weights[:, direction])
 
-    def _ball(self, products, sign, terms, direction, index, warm, key) -> tuple[Array, Array]:
-        """Exact change of the margin over the ball, and the minimiser as a moment (1, g, p)."""
+    def _ball(self, products, sign, terms, direction, index, nu) -> tuple[Array, Samples]:
+        """Change of the margin over the ball, exact or smoothed, and the minimiser in the eigenbasis of the direction."""
         vectors = self.vectors[direction]
         gradient = self._slope(products, sign, direction) @ (self.coordinates @ vectors)
         curvature = sign[:, None] * self.eigenvalues[direction] + _at(terms.curvature, index)[:, None]
-        best = ball_minimum(curvature, gradient, _at(terms.radius, index))
-        return best.value, (best.point @ vectors.T)[None]
+        radius = _at(terms.radius, index)
+        best = smooth_ball_minimum(curvature, gradient, radius, nu) if nu > 0 else ball_minimum(curvature, gradient, radius)
+        mean, spread = (best.mean, best.spread[None, None]) if nu > 0 else (best.point, None)
+        shares = self.xp.ones_like(self.weights.sum())[None]
+        return best.value, Samples(mean[None, None], shares, vectors.T @ self.basis, spread, index)
 
-    def _box(self, products, sign, terms, direction, index, warm, key) -> tuple[Array, Array]:
-        """Change of the margin by the diagonal restriction, and its moment (1 + K, g, d): mean and factors."""
+    def _box(self, products, sign, terms, direction, index, warm, key) -> tuple[Array, Samples]:
+        """Change of the margin by the diagonal restriction, and its moments as points."""
         from ..boxes import box_relaxation_minimum
 
         xp = self.xp
@@ -163,7 +160,13 @@ class QuadraticForms:
         )
         if warm is not None:
             warm[key] = best.state
-        return best.value, xp.concatenate([best.mean[None], xp.swapaxes(best.factors, 0, 1)])
+        points, count = best.mean[None], best.factors.shape[1]
+        if count:
+            # mean +- sqrt(K) f_l, equally weighted, have the second moment mean mean' + sum_l f_l f_l'
+            factors = float(count) ** 0.5 * xp.swapaxes(best.factors, 0, 1)
+            points = xp.concatenate([points + factors, points - factors])
+        shares = xp.full_like(xp.zeros_like(points).sum(-1)[:, 0], 1.0 / points.shape[0])
+        return best.value, Samples(points[:, None], shares, None, None, index)
 
 
 def _at(values: Array, index: Array | None) -> Array:
@@ -178,20 +181,19 @@ def _gathered(parts: list, xp) -> Array:
     return xp.concatenate([values for _, values in parts])[order]
 
 
-def _padded(moment: Array, width: int, xp) -> Array:
-    missing = width - moment.shape[0]
-    return moment if missing == 0 else xp.concatenate([moment, 0.0 * moment[:1]] + [0.0 * moment[:1]] * (missing - 1))
+def _joined(samples: list[Samples], xp) -> Samples:
+    """The alternatives of one direction as one part; points are repeated up to a common number."""
+    width = max(sample.coordinates.shape[0] for sample in samples)
+    if any(width % sample.coordinates.shape[0] for sample in samples):
+        width = int(np.lcm.reduce([sample.coordinates.shape[0] for sample in samples]))
 
+    def stacked(arrays: list) -> Array:
+        return xp.concatenate([xp.concatenate([array] * (width // array.shape[0])) for array in arrays], 1)
 
-def _samples(moment: Array, basis: Array | None, xp) -> Samples:
-    """Points with the mean and the second moment mean mean' + sum_l f_l f_l': mean +- sqrt(K) f_l, equally weighted."""
-    mean, count = moment[:1], moment.shape[0] - 1
-    points = mean
-    if count:
-        spread = float(count) ** 0.5 * moment[1:]
-        points = xp.concatenate([mean + spread, mean - spread])
-    shares = xp.full_like(xp.zeros_like(points).sum(-1)[:, 0, 0], 1.0 / points.shape[0])
-    return Samples(points, shares, basis)
+    spread = None if samples[0].spread is None else stacked([sample.spread for sample in samples])
+    coordinates = stacked([sample.coordinates for sample in samples])
+    shares = xp.full_like(xp.zeros_like(coordinates).sum(-1)[:, 0, 0], 1.0 / width)
+    return Samples(coordinates, shares, samples[0].basis, spread, None)
 
 
 class Terms:
@@ -208,8 +210,6 @@ class Terms:
     """
 
     def __init__(self, terms, n: int, convert, n_directions: int):
-        import numpy as np
-
         self.loss, self.robust, self.hard = terms.loss, terms.robust, terms.hard
         self.k, self.g = terms.shape
         in_order = self.g == n and bool((terms.row == np.arange(n)).all())
@@ -224,8 +224,6 @@ class Terms:
 
 
 def _by_direction(direction, convert):
-    import numpy as np
-
     present = np.unique(direction)
     if len(present) == 1:
         return [(int(present[0]), None)]

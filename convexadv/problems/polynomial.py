@@ -246,39 +246,49 @@ class PolynomialProblem:
             raise CertificateError(f"the certificate speaks of term {atom.term}; the component has {len(sets)}.")
         terms = sets[atom.term]
         z = np.asarray(atom.multipliers, np.float64)
-        if z.ndim != 3 or z.shape[1:] != (terms.k, terms.g):
-            raise CertificateError(f"multipliers have shape {z.shape}; (samples, {terms.k}, {terms.g}) is needed.")
+        count = terms.g if atom.groups is None else len(atom.groups)
+        if z.ndim != 3 or z.shape[1:] != (terms.k, count):
+            raise CertificateError(f"multipliers have shape {z.shape}; (samples, {terms.k}, {count}) is needed.")
         if not np.isfinite(z).all() or (not terms.loss.signed and (z < 0).any()):
             raise CertificateError("multipliers must be finite and not negative.")
+        groups = None if atom.groups is None else np.asarray(atom.groups)
+        if groups is not None and (groups.dtype.kind not in "iu" or (groups < 0).any() or (groups >= terms.g).any()):
+            raise CertificateError(f"the certificate names groups outside 0..{terms.g - 1}.")
         if atom.coordinates is None:
-            return bound.Atoms(terms, z, None, None)
-        return self._checked_points(atom, terms, z)
+            return bound.Atoms(terms, z, None, None, None, groups)
+        return self._checked_points(atom, bound.Atoms(terms, z, None, None, None, groups))
 
-    def _checked_points(self, atom: AtomSet, terms: Terms, z: np.ndarray) -> bound.Atoms:
+    def _checked_points(self, atom: AtomSet, checked: bound.Atoms) -> bound.Atoms:
+        terms, z = checked.terms, checked.multipliers
         q = np.asarray(atom.coordinates, np.float64)
         basis = None if atom.basis is None else np.asarray(atom.basis, np.float64)
+        spread = None if atom.spread is None else np.asarray(atom.spread, np.float64)
         width = self.rows.d if basis is None else basis.shape[0]
         if q.shape != (*z.shape, width) or not np.isfinite(q).all():
             raise CertificateError(f"points have shape {q.shape}; finite entries of shape {(*z.shape, width)} are needed.")
         if basis is not None and (basis.shape[1] != self.rows.d or not np.isfinite(basis).all()):
             raise CertificateError(f"the basis has shape {basis.shape}; finite entries of shape (p, {self.rows.d}) are needed.")
+        if spread is not None and (spread.shape != q.shape or not (np.isfinite(spread).all() and (spread >= 0).all())):
+            raise CertificateError("spreads must be finite, not negative and shaped as the points.")
         if terms.loss.signed:
             raise CertificateError("signed multipliers belong to rows without a ball; their points must be the rows.")
+        radius = checked.of_groups(terms.radius)
         if self.norm == "linf":
-            dense = q if basis is None else q @ basis
+            if spread is not None:
+                raise CertificateError("spreads along a basis belong to l2 balls; give the moments of a box as samples.")
+            q, basis = (q, None) if basis is None else (q @ basis, None)
             total = z.sum(0)
-            spread = np.sqrt(np.einsum("skg,skgj->kgj", z, dense**2).max(-1) / np.where(total > 0, total, 1.0))
-            reach, radius = np.where(total > 0, spread, 0.0), terms.radius
-            q, basis = dense, None
+            square = np.einsum("skg,skgj->kgj", z, q**2).max(-1) / np.where(total > 0, total, 1.0)
+            reach = np.where(total > 0, np.sqrt(square), 0.0)
         else:
+            if basis is not None and (terms.curvature > 0).any() and not _is_orthonormal(basis):
+                raise CertificateError("a margin curve measures ||e|| in coordinates; its basis must be orthonormal.")
             stretch = 1.0 if basis is None else float(np.linalg.norm(basis, 2))
-            reach, radius = np.sqrt((q * q).sum(-1)) * stretch, terms.radius
+            reach = np.sqrt((q * q).sum(-1) + (0.0 if spread is None else spread.sum(-1))) * stretch
         if (reach > radius * (1.0 + _OUTSIDE_TOLERANCE)).any():
             raise CertificateError(f"a point lies {float((reach - radius).max()):.3g} outside its ball; points must stay inside.")
-        shrink = np.where(reach > radius, radius / np.where(reach > 0, reach, 1.0), 1.0)
-        if atom.basis is not None and self.norm == "l2" and (terms.curvature > 0).any():
-            q, basis = _orthonormal(q, basis)  # a curve measures ||e||^2 in coordinates
-        return bound.Atoms(terms, z, q * shrink[..., None], basis)
+        shrink = np.where(reach > radius, radius / np.where(reach > 0, reach, 1.0), 1.0)[..., None]
+        return checked._replace(coordinates=q * shrink, basis=basis, spread=None if spread is None else spread * shrink**2)
 
     def _weights_of(self, network: Any) -> tuple[np.ndarray, np.ndarray]:
         if not hasattr(network, "neurons") or not hasattr(network, "coefficients") or not hasattr(network, "activation"):
@@ -309,9 +319,8 @@ class PolynomialProblem:
         return atoms
 
 
-def _orthonormal(q: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    turned, triangle = np.linalg.qr(basis.T)
-    return q @ triangle.T, turned.T
+def _is_orthonormal(basis: np.ndarray) -> bool:
+    return bool(np.abs(basis @ basis.T - np.eye(len(basis))).max(initial=0.0) < 1e-12)
 
 
 def _like(array: Any):

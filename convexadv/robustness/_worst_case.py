@@ -32,7 +32,7 @@ from ..balls import check_norm
 from ..errors import InputError
 from ..losses import HARD
 from ..networks import PolynomialNetwork
-from ..problems.forms import QuadraticForms, Samples, Terms, WorstCase
+from ..problems.forms import QuadraticForms, Terms, WorstCase
 from ..problems.labels import per_row
 from ..problems.terms import TermSet
 from ..rows import Rows, check_finite
@@ -177,7 +177,7 @@ class Task:
         self, forms: QuadraticForms, pairs: _Pairs, rows: np.ndarray, unit: float, points: bool
     ) -> _Block:
         """Solve some rows for some pairs; ``forms`` measures perturbations in multiples of ``unit``."""
-        labels, here = self.labels[rows], np.arange(len(rows))
+        labels = self.labels[rows]
         with np.errstate(over="ignore", invalid="ignore"):  # such rows are found just below
             radius = self.radius[rows] / unit
             z = (np.asarray(self.X[rows], dtype=np.float64) - self.shift) / self.scale
@@ -186,16 +186,14 @@ class Task:
         sound = (allowance < _LARGEST_TERM).all(1) & (radius < _LARGEST_RADIUS)
         products, radius = np.where(sound[:, None], products, 0.0), np.where(sound, radius, 0.0)
         sign = 2.0 * labels - 1.0 if self.coefficients.shape[1] == 1 else np.ones(len(rows))
-        worst = forms.worst_case(products, _terms(sign, radius, pairs.weights.shape[1]))
-        lower = np.where(sound, worst.margin - allowance.T, -np.inf)
+        K = pairs.weights.shape[1]
+        worst = [forms.worst_case(products, _terms(sign, radius, k, K)) for k in range(K)]
+        lower = np.concatenate([part.margin for part in worst]) - allowance.T
+        lower = np.where(sound, lower, -np.inf)
         pair = lower.argmin(0)
-        attained, best = self._attained(forms, worst, products, labels, pair, radius)
-        size = (abs(self._activated(products)) @ pairs.sizes)[here, pair]
-        basis = None if worst.samples is None else worst.samples.basis
-        delta = None
-        if points and best is not None:
-            delta = best if basis is None else best @ basis
-        return _Block(lower[pair, here], attained, size, delta)
+        here = pair, np.arange(len(rows))
+        attained, delta = self._attained(forms, worst, products, labels, pair, radius, points)
+        return _Block(lower[here], attained, (abs(self._activated(products)) @ pairs.sizes).T[here], delta)
 
     def _allowance(
         self, forms: QuadraticForms, pairs: _Pairs, z: np.ndarray, products: np.ndarray, radius: np.ndarray
@@ -214,22 +212,28 @@ class Task:
     def _attained(
         self,
         forms: QuadraticForms,
-        worst: WorstCase,
+        worst: list[WorstCase],
         products: np.ndarray,
         labels: np.ndarray,
         pair: np.ndarray,
         radius: np.ndarray,
+        points: bool,
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Smallest margin (g,) at the candidates of the chosen pair, and where, in coordinates (g, p)."""
-        if worst.samples is None:
-            return self._margins(products, labels), None
-        margins, points = [], []
-        for candidate in _candidates(worst.samples, pair, radius, self.norm):
-            moved = forms.moved(products, candidate, worst.samples.basis)
-            margins.append(self._margins(moved, labels))
-            points.append(candidate)
-        best, here = np.argmin(margins, 0), np.arange(len(labels))
-        return np.stack(margins)[best, here], np.stack(points)[best, here]
+        """Smallest margin (g,) at the candidates of the chosen pair, and the perturbation (g, d) if wanted."""
+        lowest = self._margins(products, labels)
+        delta = np.zeros((len(pair), len(self.scale))) if points else None
+        for k in np.unique(pair):
+            rows = np.flatnonzero(pair == k)
+            for part in worst[k].samples:  # none where no row has a ball
+                for candidate in _candidates(part.coordinates[:, 0, rows], radius[rows], self.norm):
+                    margin = self._margins(forms.moved(products[rows], candidate, part.basis), labels[rows])
+                    better = margin < lowest[rows]
+                    chosen = rows[better]
+                    lowest[chosen] = margin[better]
+                    if delta is not None:
+                        e = candidate[better]
+                        delta[chosen] = e if part.basis is None else e @ part.basis
+        return lowest, delta
 
     def _margins(self, products: np.ndarray, labels: np.ndarray) -> np.ndarray:
         scores = self._activated(products) @ self.coefficients
@@ -247,28 +251,25 @@ class Task:
         return ball.settle(centre + torch.from_numpy(delta)).numpy()
 
 
-def _terms(sign: np.ndarray, radius: np.ndarray, K: int) -> Terms:
-    """The margins of a block: every row with each of the K differences."""
+def _terms(sign: np.ndarray, radius: np.ndarray, k: int, K: int) -> Terms:
+    """The margins of a block of rows, with difference k of K."""
     g = len(sign)
-    zero, direction = np.zeros(g), np.broadcast_to(np.arange(K)[:, None], (K, g))
-    signs, offset = np.broadcast_to(sign, (K, g)), np.zeros((K, g))
-    return Terms(
-        TermSet(HARD, np.arange(g), zero + 1.0, signs, offset, direction, radius, zero), g, np.asarray, K
-    )
+    zero, direction = np.zeros(g), np.full((1, g), k)
+    terms = TermSet(HARD, np.arange(g), zero + 1.0, sign[None], zero[None], direction, radius, zero)
+    return Terms(terms, g, np.asarray, K)
 
 
-def _candidates(samples: Samples, pair: np.ndarray, radius: np.ndarray, norm: str) -> Iterator[np.ndarray]:
-    """Points (g, p) of the balls that may attain the bound of the chosen pair.
+def _candidates(samples: np.ndarray, radius: np.ndarray, norm: str) -> Iterator[np.ndarray]:
+    """Points (g, p) of the balls that may attain the bound, from the samples (S, g, p) of the oracle.
 
     The minimiser for l2. For linf, from the moments m m' + sum_l f_l f_l': m and m +- f_l, which attain it
     where the moments have rank one, with or without a mean.
     """
-    chosen = samples.coordinates[:, pair, np.arange(len(pair))]
     if norm == "l2":
-        yield chosen[0]
+        yield samples[0]
         return
-    mean = chosen.mean(0)
+    mean = samples.mean(0)
     yield np.clip(mean, -radius[:, None], radius[:, None])
-    spread = max(1.0, len(chosen) / 2) ** 0.5  # the samples are m +- sqrt(number of factors) f_l
-    for sample in chosen:
+    spread = max(1.0, len(samples) / 2) ** 0.5  # the samples are m +- sqrt(number of factors) f_l
+    for sample in samples:
         yield np.clip(mean + (sample - mean) / spread, -radius[:, None], radius[:, None])

@@ -5,8 +5,8 @@ A round (1) prices: the moment matrices of the current multipliers give the lowe
 to the new multipliers, which is what makes the *bound* converge where many rows lie on a kink; (5) merges neurons down to
 the rank of the lift. It stops on the certified gap.
 
-Where the worst perturbation itself is not unique (degenerate trust regions, a network near zero) perturbations of earlier
-rounds are stored and stay alternatives of their terms, with multipliers of their own.
+Where the worst perturbation itself is not unique (degenerate trust regions, a network near zero) the barrier of the
+smoothed oracle spreads it as a tight certificate needs; its weight follows the gap.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ..problems.bound import Atoms
 from ..problems.certificate import AtomSet
 from .consolidate import consolidated
 from .lbfgs import Memory, minimise
-from .metric import Metric
 from .model import ComponentModel, Neurons, Shortfalls, Smoothing
 from .radial import FEASIBLE, best_multiple, objective_of_multiples
 
 MU = 0.1
 """Proximal weight, in units of the shortfall (margins of one)."""
+NU = 0.02
+"""Weight of the barrier of the worst case, as a share of the gap over the order of its inequality."""
 CANDIDATES = 4
-STORED = 6
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
 _SHRINKINGS = 14
@@ -74,11 +74,9 @@ class ColumnGeneration:
         self.state, self.bounds = self._zero()
         self.zero_objective = self.bounds.upper if math.isfinite(self.bounds.upper) else self._zero_loss()
         self.memory = Memory()
-        self.metric = Metric(model)
         self.rounds = 0
         self.evaluations = _FIRST_EVALUATIONS
         self._gaps: list[float] = []
-        self._storing = False
 
     @property
     def gap(self) -> float:
@@ -126,7 +124,7 @@ class ColumnGeneration:
         if self.done():
             return
         self.rounds += 1
-        self._store_if_stuck()
+        self._tune()
         self._add(extremes)
         self._refine(keep_going)
         self._keep_best()
@@ -143,11 +141,11 @@ class ColumnGeneration:
         results, centres = [], []
         for terms in model.terms:
             _, z = terms.loss.multipliers(terms.offset)
-            results.append(Shortfalls(z[None], (None,), 0.0 * z))
-            centres.append(z[None] if terms.loss.sharp or terms.k > 1 else None)
+            results.append(Shortfalls(z, ()))
+            centres.append(z if terms.loss.sharp or terms.k > 1 else None)
         feasible = not any(terms.hard for terms in model.terms)
         upper = self._zero_loss() if feasible else math.inf
-        smoothing = Smoothing(centres, [()] * len(model.terms), MU, MU)
+        smoothing = Smoothing(centres, MU, 1.0, 0.0)
         bounds = Bounds(upper, -math.inf, 0.0 if feasible else 1.0, none, [])
         return State(none, smoothing, results), bounds
 
@@ -156,20 +154,18 @@ class ColumnGeneration:
         return sum(float(terms.weight @ terms.loss.group_value(terms.offset)) for terms in sets)
 
     def _atoms(self) -> list[Atoms]:
-        """Multipliers and perturbations of the current point, in float64."""
+        """Multipliers and perturbations of the current point."""
         atoms = []
-        double = self.torch.float64
         for terms, result in zip(self.exact.terms, self.state.results, strict=True):
-            for z, samples in zip(result.multipliers, result.samples, strict=True):
-                z = z.to(double)
-                if not bool((z != 0).any()):
-                    continue
-                if samples is None:
-                    atoms.append(Atoms(terms, z[None], None, None))
-                    continue
-                basis = None if samples.basis is None else samples.basis.to(double)
-                weighted = samples.shares.to(double)[:, None, None] * z[None]
-                atoms.append(Atoms(terms, weighted, samples.coordinates.to(double), basis))
+            z = result.multipliers
+            if not bool((z != 0).any()):
+                continue
+            if not result.samples:
+                atoms.append(Atoms(terms, z[None], None, None))
+            for part in result.samples:
+                chosen = z if part.groups is None else z[:, part.groups]
+                weighted = part.shares[:, None, None] * chosen[None]
+                atoms.append(Atoms(terms, weighted, part.coordinates, part.basis, part.spread, part.groups))
         return atoms or [Atoms(self.exact.terms[0], self.exact.terms[0].offset[None] * 0.0, None, None)]
 
     def _add(self, extremes: list[Any]) -> None:
@@ -207,70 +203,50 @@ class ColumnGeneration:
 
     def _first_size(self, neurons: Neurons) -> float:
         """The best multiple of the first neurons."""
-        _, _, results = self.model.evaluate(neurons, self._plain_smoothing())
-        tau, _, _ = best_multiple(objective_of_multiples(self.model, neurons, results), 1e-12, 1e12)
+        tau, _, _ = best_multiple(objective_of_multiples(self.model, neurons), 1e-12, 1e12)
         return max(tau, 1e-20)
-
-    def _plain_smoothing(self) -> Smoothing:
-        none = [None] * len(self.model.terms)
-        return Smoothing(none, [()] * len(self.model.terms), 0.0, 0.0)
 
     def _refine(self, keep_going: Callable[[], bool]) -> None:
         neurons, smoothing = self.state.neurons, self.state.smoothing
         shape = neurons.vectors.shape
-        metric = self.metric
 
         def function(flat: Any) -> tuple[float, Any, list[Shortfalls]]:
-            vectors = metric.from_flat(flat, shape)
-            value, gradient, results = self.model.evaluate(neurons._replace(vectors=vectors), smoothing)
-            return value, metric.gradient(gradient), results
+            value, gradient, results = self.model.evaluate(neurons._replace(vectors=flat.view(shape)), smoothing)
+            return value, gradient.reshape(-1), results
 
         self.memory.clear()
         size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
         target = 0.03 * min(self.gap, 1.0) if math.isfinite(self.gap) else 0.03
         found = minimise(
-            function, metric.to_flat(neurons.vectors), self.evaluations, max(target, 0.1 * self.tolerance) * 0.1 * size, self.memory, keep_going
+            function, neurons.vectors.reshape(-1), self.evaluations, max(target, 0.1 * self.tolerance) * 0.1 * size, self.memory, keep_going
         )
         self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))
-        self.state.neurons = neurons._replace(vectors=metric.from_flat(found.point, shape))
+        self.state.neurons = neurons._replace(vectors=found.point.view(shape))
         self.state.results = found.extra
         centres = [
-            result.multipliers if terms.loss.sharp or terms.k * len(result.samples) > 1 else None
-            for terms, result in zip(self.model.terms, found.extra, strict=True)
+            None if centre is None else result.multipliers
+            for centre, result in zip(smoothing.centres, found.extra, strict=True)
         ]
         self.state.smoothing = smoothing._replace(centres=centres)
 
-    def _store_if_stuck(self) -> None:
-        """Keep the current perturbations as alternatives once the gap no longer falls."""
-        recent = self._gaps[-int(__import__("os").environ.get("ST","8")):]
-        if not self._storing:
-            usable = self.model.robust and len(recent) == int(__import__("os").environ.get("ST","8")) and math.isfinite(recent[0])
-            self._storing = usable and recent[-1] > 0.7 * recent[0]
-        if not self._storing:
-            return
-        smoothing, centres, stored = self.state.smoothing, [], []
-        for terms, result, centre, kept in zip(
-            self.model.terms, self.state.results, smoothing.centres, smoothing.stored, strict=True
-        ):
-            fresh = result.samples[0]
-            if not terms.robust or fresh is None or len(result.samples) != 1 + len(kept):
-                centres.append(centre)
-                stored.append(kept)
-                continue
-            z = result.multipliers
-            kept, weights = (fresh, *kept), [z[0], *z[1:]]
-            if len(kept) > STORED:
-                kept, spilled = kept[:-1], weights.pop()
-                weights[0] = weights[0] + spilled
-            centres.append(self.torch.stack([0.0 * z[0], *weights]))
-            stored.append(kept)
-        self.state.smoothing = smoothing._replace(centres=centres, stored=stored, nu=float(__import__("os").environ.get("NU","0.1"))*max(min(self.gap,1.0),1e-4))
+    def _tune(self) -> None:
+        """Let the barrier follow the gap, and press harder on constraints that stay violated."""
+        smoothing = self.state.smoothing
+        if self.model.robust and self.model.problem.norm == "l2":
+            bounds = self.bounds
+            upper = bounds.upper if math.isfinite(bounds.upper) else self.zero_objective
+            gap = min(max(self.gap, self.tolerance), 1.0) * max(abs(upper), 1e-3 * self.zero_objective)
+            order = len(self.state.neurons.signs) + 2
+            smoothing = smoothing._replace(nu=NU * gap / order)
+        if self._constrained() and not math.isfinite(self.bounds.upper) and self.rounds > 3:
+            smoothing = smoothing._replace(hard=0.3 * smoothing.hard)
+        self.state.smoothing = smoothing
 
     def _keep_best(self) -> None:
         neurons = self.state.neurons
         if not len(neurons.signs):
             return
-        value = objective_of_multiples(self.model, neurons, self.state.results)
+        value = objective_of_multiples(self.model, neurons)
         tau, objective, violation = best_multiple(value, 0.5, 2.0 if not self._constrained() else 1e6)
         if violation <= FEASIBLE and objective < self.bounds.upper:
             self.bounds.upper, self.bounds.violation = objective, violation
@@ -291,7 +267,7 @@ class ColumnGeneration:
         sets = []
         for atom in self.bounds.atoms:
             term = next(i for i, terms in enumerate(self.exact.terms) if terms is atom.terms)
-            arrays = [None if part is None else part.cpu().numpy() for part in (atom.multipliers, atom.coordinates, atom.basis)]
+            arrays = [None if part is None else part.cpu().numpy() for part in atom[1:]]
             sets.append(AtomSet(self.exact.number, term, *arrays))
         return sets
 

@@ -104,11 +104,11 @@ class _Run:
         if centres is None or len(centres) != len(column.model.terms):
             return None
         shapes = [(terms.k, terms.g) for terms in column.model.terms]
-        if any(centre is not None and centre.shape[1:] != shape for centre, shape in zip(centres, shapes, strict=True)):
+        if any(centre is not None and centre.shape != shape for centre, shape in zip(centres, shapes, strict=True)):
             return None
         own = column.state.smoothing
         kept = [
-            mine if centre is None or mine is None else column.model.tensor(centre.sum(0, keepdims=True))
+            mine if centre is None or mine is None else column.model.tensor(centre)
             for mine, centre in zip(own.centres, centres, strict=True)
         ]
         return own._replace(centres=kept)

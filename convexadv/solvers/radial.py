@@ -54,21 +54,20 @@ def best_multiple(value: Callable[[float], tuple[float, float]], low: float, hig
     return best[1], best[0][0], best[0][1]
 
 
-def objective_of_multiples(model: Any, neurons: Any, results: list[Any]) -> Callable[[float], tuple[float, float]]:
-    """tau -> (true objective, violation) of tau times a network whose margins are known.
+def objective_of_multiples(model: Any, neurons: Any) -> Callable[[float], tuple[float, float]]:
+    """tau -> (exact objective, violation) of tau times a network.
 
     Margins are homogeneous of degree one in the network; only margin curves ask the oracle again.
     """
     penalty = model.problem.beta * float((neurons.vectors**2).sum())
+    margins = model.margins(neurons)
     curved = [bool((terms.curvature > 0).any()) for terms in model.terms]
-    forms = model.forms(neurons)[0] if any(curved) else None
-    products = model.rows.times(forms.neurons.T) if any(curved) else None
 
     def value(tau: float) -> tuple[float, float]:
         total, violation = tau * penalty, 0.0
-        for terms, result, curve in zip(model.terms, results, curved, strict=True):
-            margins = model.forms(neurons.scaled(tau))[0].worst_case(products, terms).margin if curve else tau * result.margins
-            shortfall = terms.offset - margins
+        again = model.margins(neurons.scaled(tau)) if any(curved) else margins
+        for terms, margin, new, curve in zip(model.terms, margins, again, curved, strict=True):
+            shortfall = terms.offset - (new if curve else tau * margin)
             if terms.hard:
                 violation = max(violation, float((shortfall / terms.offset).max()))
             else:
