@@ -13,9 +13,7 @@ from .errors import InputError
 
 
 @contextmanager
-def atomic_write(
-    path: str | os.PathLike[str], mode: str = "w", newline: str | None = None
-) -> Iterator[IO[Any]]:
+def atomic_write(path: str | os.PathLike[str], mode: str = "w", newline: str | None = None) -> Iterator[IO[Any]]:
     """Open ``path`` for writing so that it changes only if the block ends without an exception.
 
     The data go to a temporary file in the same folder, which is flushed to disk and renamed over the target

@@ -84,9 +84,7 @@ def _low_rank_shift(rows: Rows, lam: Array, corner: Array, small: Array) -> tupl
     wide = xp.concatenate([rows.linear[:, None], xp.sqrt(abs(rows.weight))[:, :, None] * rows.basis], 1)
     # Rounding: products of length d, the eigenvalues of a matrix of order 1 + p + kept.
     loads = xp.where(eliminated, (wide * wide).sum(1) / xp.where(eliminated, diagonal, 1.0).clip(1e-300), 0.0)
-    spread = (
-        1 + p + abs(corner) + xp.sqrt((wide * wide).sum((1, 2))) + diagonal[row, order].sum(1) + loads.sum(1)
-    )
+    spread = 1 + p + abs(corner) + xp.sqrt((wide * wide).sum((1, 2))) + diagonal[row, order].sum(1) + loads.sum(1)
     error = (d + p + kept) * EPS * spread
     rounding = 4 * error + rows.noise
     shift = xp.maximum(small, rounding)

@@ -25,9 +25,7 @@ from ._box_newton import FACTORS, MEAN, SLACK, Rows, minimise, narrowed, normali
 from .errors import InputError
 
 MAX_ROUNDS = 3  # Newton solves for one row, each with one factor more than the last
-MAX_INTERIOR_DIMENSION = (
-    128  # up to here rows that are left go to the interior-point method, else to more rounds
-)
+MAX_INTERIOR_DIMENSION = 128  # up to here rows that are left go to the interior-point method, else to more rounds
 KICK = 0.1  # size of a new factor, and of a slack that has to open again
 BLOCK_SIZE = 1 << 17  # numbers in the points of one block: several such arrays fit in a cache
 DEVICE_BLOCK_SIZE = 1 << 24  # the same where only memory limits it
@@ -137,25 +135,14 @@ def _checked(U: Array, w: Array, *per_row: Array | float | None) -> tuple[Array,
     place = next(({"device": value.device} for value in given if is_tensor(value)), {})
     arrays = [xp.asarray(v.detach() if is_tensor(v) else v, dtype=xp.float64, **place) for v in given]
     shapes = dict(zip(names, (tuple(array.shape) for array in arrays), strict=True))
-    if (
-        len(shapes["g"]) != 2
-        or len(shapes["U"]) != 2
-        or shapes["U"][1] != shapes["g"][1]
-        or shapes["g"][1] == 0
-    ):
-        raise InputError(
-            f"U has shape {shapes['U']} and g {shapes['g']}; needed are (m, d) and (n, d) with d > 0."
-        )
+    if len(shapes["g"]) != 2 or len(shapes["U"]) != 2 or shapes["U"][1] != shapes["g"][1] or shapes["g"][1] == 0:
+        raise InputError(f"U has shape {shapes['U']} and g {shapes['g']}; needed are (m, d) and (n, d) with d > 0.")
     m, n = shapes["U"][0], shapes["g"][0]
     if shapes["w"] not in {(m,), (m, m)}:
-        raise InputError(
-            f"w has shape {shapes['w']}; needed is ({m},), a coefficient a row of U, or ({m}, {m})."
-        )
+        raise InputError(f"w has shape {shapes['w']}; needed is ({m},), a coefficient a row of U, or ({m}, {m}).")
     for i in (2, 4, 5):
         if shapes[names[i]] not in {(), (n,)}:
-            raise InputError(
-                f"{names[i]} has shape {shapes[names[i]]}; needed is a number, or one a row, ({n},)."
-            )
+            raise InputError(f"{names[i]} has shape {shapes[names[i]]}; needed is a number, or one a row, ({n},).")
         arrays[i] = arrays[i] + xp.zeros_like(arrays[3][:, 0])
     for name, array in zip(names, arrays, strict=True):
         if not bool(xp.isfinite(array).all()):
@@ -253,9 +240,7 @@ def _corner(rows: Rows, points: Array) -> Array:
     return -(rows.linear * points[:, MEAN]).sum(1)
 
 
-def _keep_better(
-    best: list[Array], index: Array, bound: Array, objective: Array, points: Array, lam: Array
-) -> None:
+def _keep_better(best: list[Array], index: Array, bound: Array, objective: Array, points: Array, lam: Array) -> None:
     """Take over the higher bounds with their multipliers and the lower objectives with their points."""
     xp = namespace(points)
     higher, lower = bound > best[0][index], objective < best[1][index]

@@ -153,10 +153,7 @@ def _parse(name: str, text: str) -> dict[str, Any]:
     if not isinstance(header.get("kind"), str) or header["kind"] not in KINDS:
         kinds = ", ".join(KINDS)
         raise FileFormatError(f"{name} holds a {header.get('kind')!r}; this version reads {kinds}.")
-    if (
-        not all(isinstance(header.get(key), dict) for key in ("settings", "metadata"))
-        or "classes" not in header
-    ):
+    if not all(isinstance(header.get(key), dict) for key in ("settings", "metadata")) or "classes" not in header:
         raise FileFormatError(f"{name} has a damaged header: settings, metadata or classes are missing.")
     return header
 

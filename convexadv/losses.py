@@ -76,9 +76,7 @@ class Loss:
         """psi(max_k u_k) of shape (g,) for ``u`` (k, g)."""
         return self.value(u[0] if u.shape[0] == 1 else namespace(u).amax(u, 0))
 
-    def multipliers(
-        self, u: Array, centre: Array | None = None, mu: float = 0.0
-    ) -> tuple[Array, Array]:
+    def multipliers(self, u: Array, centre: Array | None = None, mu: float = 0.0) -> tuple[Array, Array]:
         r"""Value and multipliers of the loss smoothed around ``centre``.
 
         value = max_z  sum_k z_k u_k - psi*(sum_k z_k) - (mu/2) sum_k (z_k - centre_k)^2

@@ -73,9 +73,7 @@ class PolynomialNetwork(Network):
         if rows.shape[1] == 0 or output.shape[1] == 0:
             raise InputError("A network needs at least one feature and one output.")
         if len(output) != len(rows):
-            raise InputError(
-                f"coefficients must have one row a neuron: got {len(output)} for {len(rows)} neurons."
-            )
+            raise InputError(f"coefficients must have one row a neuron: got {len(output)} for {len(rows)} neurons.")
         _check_unit_rows(rows, _UNIT_TOLERANCE[dtype] if unit_tolerance is None else unit_tolerance)
         self.neurons = torch.nn.Parameter(rows)
         self.coefficients = torch.nn.Parameter(output)

@@ -214,12 +214,18 @@ def sphere_extremes(matrix: Array, vector: Array, constant: Array, candidates: i
     eigenvalues, vectors = xp.linalg.eigh(matrix)
     rotated = vectors.T @ vector
     eps = float(xp.finfo(matrix.dtype).eps)
-    error = 4.0 * eps * (d**0.5 * xp.sqrt((eigenvalues * eigenvalues).sum()) + xp.sqrt((vector * vector).sum()) + xp.abs(constant))
+    error = (
+        4.0
+        * eps
+        * (d**0.5 * xp.sqrt((eigenvalues * eigenvalues).sum()) + xp.sqrt((vector * vector).sum()) + xp.abs(constant))
+    )
     both = xp.stack([-eigenvalues, eigenvalues])
     pulls = xp.stack([-rotated, rotated])
     best = ball_minimum(both, pulls, xp.ones_like(both[:, 0]), sphere=True)
     # the bound at mu + 2 error with eigenvalues moved up by error: both moves only increase it
-    gaps = xp.clip(both + best.multiplier[:, None] + error, 0.0, None) + xp.where(error > 0, 0.0 * error, error + 1e-300)
+    gaps = xp.clip(both + best.multiplier[:, None] + error, 0.0, None) + xp.where(
+        error > 0, 0.0 * error, error + 1e-300
+    )
     bounds = best.multiplier + 2.0 * error + (pulls * _ratio(pulls, gaps, xp)).sum(-1)
     value = xp.amax(bounds + xp.stack([constant, -constant]) + error, 0)
     directions, signs = best.point @ vectors.T, xp.stack([1.0 + 0.0 * constant, -1.0 + 0.0 * constant])

@@ -133,9 +133,7 @@ def equalise(factor: np.ndarray, signature: np.ndarray) -> np.ndarray:
             break
         q = float((columns[i] * signature) @ columns[j])
         root = np.sqrt(q * q - p * w)
-        t = -p / (
-            q + (root if q >= 0.0 else -root)
-        )  # the smaller root of p + 2 q t + w t^2, if q does not vanish
+        t = -p / (q + (root if q >= 0.0 else -root))  # the smaller root of p + 2 q t + w t^2, if q does not vanish
         columns[i], columns[j] = (
             (columns[i] + t * columns[j]) / np.sqrt(1.0 + t * t),
             (columns[j] - t * columns[i]) / np.sqrt(1.0 + t * t),
@@ -183,8 +181,7 @@ def network_from_lift(
 
     if len(Z) != len(Z_prime) or len(Z) == 0:
         raise InputError(
-            f"{len(Z)} matrices Z and {len(Z_prime)} matrices Z' were given; "
-            "one of each for every output is needed."
+            f"{len(Z)} matrices Z and {len(Z_prime)} matrices Z' were given; one of each for every output is needed."
         )
     parts = [
         (neurons, sign * weights, output)
@@ -257,9 +254,7 @@ def _merged(neurons: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray, 
     return neurons[kept], total[kept]
 
 
-def _pruned(
-    build: Callable, coefficients: np.ndarray, objective: Callable, tolerance: float
-) -> PolynomialNetwork:
+def _pruned(build: Callable, coefficients: np.ndarray, objective: Callable, tolerance: float) -> PolynomialNetwork:
     """Drop the longest tail of small neurons, cut at a power of ten, that the objective tolerates."""
     size = np.abs(coefficients).sum(1)
     order = np.argsort(-size, kind="stable")

@@ -103,22 +103,20 @@ class Rows:
 
     def transposed_times(self, matrix: Array) -> Array:
         """X' @ matrix, (d, k) for (n, k)."""
-        total = None
+        total: Array = 0.0
         for where, block in self.blocks():
-            part = block.T @ matrix[where]
-            total = part if total is None else total + part
+            total = total + block.T @ matrix[where]
         return total
 
     def weighted_gram(self, weights: Array) -> Array:
         """X' diag(weights) X, (d, d)."""
-        total = None
+        total: Array = 0.0
         for where, block in self.blocks():
             chosen = weights[where]
             used = chosen != 0
             if not bool(used.all()):
                 block, chosen = block[used], chosen[used]
-            part = block.T @ (block * chosen[:, None])
-            total = part if total is None else total + part
+            total = total + block.T @ (block * chosen[:, None])
         return 0.5 * (total + total.T)
 
 
@@ -135,7 +133,9 @@ def _two_dimensional(X: Any) -> Any:
             try:
                 X = X.astype(np.float64)
             except (TypeError, ValueError):
-                raise InputError(f"X holds values of type {X.dtype} that are not numbers; encode text columns first.") from None
+                raise InputError(
+                    f"X holds values of type {X.dtype} that are not numbers; encode text columns first."
+                ) from None
         if X.dtype.kind not in "fiub":
             raise InputError(f"X has the type {X.dtype}; real numbers are needed.")
     elif X.is_complex():

@@ -1,6 +1,6 @@
-"""The robust polynomial training problem written slowly from its formulas: dense W, one row, one constraint at a time.
+"""The robust polynomial training problem written slowly from its formulas: dense W, one row at a time.
 
-Shares nothing with the package. f(x) = a x'W1x + b W2'x + c W4 for W = [[W1, W2/2], [W2'/2, W4]]; a list of these
+Shares nothing with the package. f(x) = a x'W1x + b W2'x + c W4 for W = [[W1, W2], [W2', W4]]; a list of these
 matrices, one an output, and the penalty stand for a point of the programme.
 """
 
@@ -53,12 +53,8 @@ class Setting:
         return np.broadcast_to(np.asarray(self.radius, float), (len(self.X),))
 
     @property
-    def regression(self):
-        return self.loss == "squared"
-
-    @property
     def outputs(self):
-        if self.regression:
+        if self.loss == "squared":
             return self.y.reshape(len(self.X), -1).shape[1]
         classes = len(set(self.y.tolist()))
         return 1 if classes == 2 else classes
@@ -75,68 +71,51 @@ class Setting:
         return [unit[own] - unit[c] for c in range(len(classes)) if c != own]
 
 
-def _cases():
-    """Name -> (kind of y, options of (rng, n, d))."""
-    some = lambda rng, n: np.where(np.arange(n) % 3 == 0, 0.0, rng.uniform(0.05, 0.4, n))  # noqa: E731
-    half = lambda rng, d: np.r_[0.0, rng.uniform(0.3, 2.0, d - 1)] if d > 1 else np.array([0.6])  # noqa: E731
-    return {
-        "hinge clean": ("two", lambda rng, n, d: {}),
-        "hinge": ("two", lambda rng, n, d: {"radius": 0.2}),
-        "even": ("two", lambda rng, n, d: {"radius": 0.3, "activation": EVEN}),
-        "concave": ("two", lambda rng, n, d: {"radius": some(rng, n), "activation": CONCAVE}),
-        "linear": ("two", lambda rng, n, d: {"radius": 0.2, "activation": LINEAR, "loss": "squared_hinge"}),
-        "squared hinge": ("two", lambda rng, n, d: {"radius": some(rng, n), "loss": "squared_hinge"}),
-        "logistic": ("two", lambda rng, n, d: {"radius": 0.2, "loss": "logistic", "activation": ODD}),
-        "mixed": ("two", lambda rng, n, d: {"radius": some(rng, n), "loss": "logistic", "clean_weight": 0.3}),
-        "only clean": ("two", lambda rng, n, d: {"radius": 0.3, "clean_weight": 1.0}),
-        "weights": ("two", lambda rng, n, d: {"radius": 0.2, "sample_weight": rng.permutation(n) / 3.0}),
-        "ellipsoid": ("two", lambda rng, n, d: {"radius": some(rng, n), "scale": half(rng, d)}),
-        "linf": ("two", lambda rng, n, d: {"radius": 0.2, "norm": "linf"}),
-        "linf scale": ("two", lambda rng, n, d: {"radius": some(rng, n), "norm": "linf", "scale": half(rng, d)}),
-        "linf joint": (
-            "three",
-            lambda rng, n, d: {"radius": 0.1, "norm": "linf", "multiclass": "joint", "clean_weight": 0.5},
-        ),
-        "linf squared": ("real", lambda rng, n, d: {"radius": 0.2, "norm": "linf", "loss": "squared"}),
-        "linf curve": (
-            "two",
-            lambda rng, n, d: {"radius": 0.05, "norm": "linf", "margin_curve": (np.arange(2), 0.2)},
-        ),
-        "ovr": ("three", lambda rng, n, d: {"radius": some(rng, n), "loss": "squared_hinge"}),
-        "joint": ("three", lambda rng, n, d: {"radius": some(rng, n), "multiclass": "joint"}),
-        "joint weights": (
-            "three",
-            lambda rng, n, d: {
-                "radius": 0.1,
-                "multiclass": "joint",
-                "loss": "logistic",
-                "sample_weight": rng.uniform(0, 2, n),
-            },
-        ),
-        "squared clean": ("real", lambda rng, n, d: {"loss": "squared"}),
-        "squared": ("real", lambda rng, n, d: {"loss": "squared", "radius": some(rng, n)}),
-        "squared outputs": (
-            "reals",
-            lambda rng, n, d: {"loss": "squared", "radius": 0.1, "clean_weight": 0.4, "scale": half(rng, d)},
-        ),
-        "hard": ("two", lambda rng, n, d: {"radius": 0.05, "hard_margin": (np.arange(2), 0.3)}),
-        "hard joint": ("three", lambda rng, n, d: {"multiclass": "joint", "hard_margin": (np.arange(2), 0.2)}),
-        "hard ovr": ("three", lambda rng, n, d: {"radius": 0.05, "hard_margin": (np.arange(2), 0.2)}),
-        "curve": ("two", lambda rng, n, d: {"radius": 0.1, "margin_curve": (np.arange(3), 0.3)}),
-        "curve and hard": (
-            "two",
-            lambda rng, n, d: {
-                "radius": 0.05,
-                "margin_curve": (np.arange(2), 0.3),
-                "hard_margin": (np.arange(2, 4), 0.1),
-                "clean_weight": 0.5,
-                "scale": half(rng, d),
-            },
-        ),
-    }
+def some(rng, n, d):
+    """Radii, a third of them zero."""
+    return np.where(np.arange(n) % 3 == 0, 0.0, rng.uniform(0.05, 0.4, n))
 
 
-CASES = _cases()
+def half(rng, n, d):
+    """Axes of an ellipsoid that leaves the first feature alone."""
+    return np.r_[0.0, rng.uniform(0.3, 2.0, d - 1)] if d > 1 else np.array([0.6])
+
+
+def thirds(rng, n, d):
+    return rng.permutation(n) / 3.0
+
+
+FIRST, NEXT = np.arange(2), np.arange(2, 4)
+JOINT, CURVE = {"multiclass": "joint"}, {"radius": 0.05, "margin_curve": (FIRST, 0.3)}
+CASES = {
+    "hinge clean": ("two", {}),
+    "hinge": ("two", {"radius": 0.2}),
+    "even": ("two", {"radius": 0.3, "activation": EVEN}),
+    "concave": ("two", {"radius": some, "activation": CONCAVE}),
+    "linear": ("two", {"radius": 0.2, "activation": LINEAR, "loss": "squared_hinge"}),
+    "squared hinge": ("two", {"radius": some, "loss": "squared_hinge"}),
+    "logistic": ("two", {"radius": 0.2, "loss": "logistic", "activation": ODD}),
+    "mixed": ("two", {"radius": some, "loss": "logistic", "clean_weight": 0.3}),
+    "only clean": ("two", {"radius": 0.3, "clean_weight": 1.0}),
+    "weights": ("two", {"radius": 0.2, "sample_weight": thirds}),
+    "ellipsoid": ("two", {"radius": some, "scale": half}),
+    "linf": ("two", {"radius": 0.2, "norm": "linf"}),
+    "linf scale": ("two", {"radius": some, "norm": "linf", "scale": half}),
+    "linf joint": ("three", {"radius": 0.1, "norm": "linf", "clean_weight": 0.5, **JOINT}),
+    "linf squared": ("real", {"radius": 0.2, "norm": "linf", "loss": "squared"}),
+    "linf curve": ("two", {"radius": 0.05, "norm": "linf", "margin_curve": (FIRST, 0.2)}),
+    "ovr": ("three", {"radius": some, "loss": "squared_hinge"}),
+    "joint": ("three", {"radius": some, **JOINT}),
+    "joint weights": ("three", {"radius": 0.1, "loss": "logistic", "sample_weight": thirds, **JOINT}),
+    "squared clean": ("real", {"loss": "squared"}),
+    "squared": ("real", {"loss": "squared", "radius": some}),
+    "squared outputs": ("reals", {"loss": "squared", "radius": 0.1, "clean_weight": 0.4, "scale": half}),
+    "hard": ("two", {"radius": 0.05, "hard_margin": (FIRST, 0.3)}),
+    "hard joint": ("three", {"hard_margin": (FIRST, 0.2), **JOINT}),
+    "hard ovr": ("three", {"radius": 0.05, "hard_margin": (FIRST, 0.2)}),
+    "curve": ("two", {"radius": 0.1, "margin_curve": (np.arange(3), 0.3)}),
+    "curve and hard": ("two", {**CURVE, "hard_margin": (NEXT, 0.1), "clean_weight": 0.5, "scale": half}),
+}
 
 
 def make(name, seed=0, n=6, d=2, beta=0.02):
@@ -151,7 +130,8 @@ def make(name, seed=0, n=6, d=2, beta=0.02):
         "real": lambda: X[:, 0] ** 2 + rng.standard_normal(n),
         "reals": lambda: rng.standard_normal((n, 2)),
     }[kind]()
-    return Setting(X, y, {"beta": beta, **options(rng, n, d)})
+    options = {key: value(rng, n, d) if callable(value) else value for key, value in options.items()}
+    return Setting(X, y, {"beta": beta, **options})
 
 
 def dense(neurons, coefficients):
@@ -238,7 +218,7 @@ def objective(setting, Ws, penalty):
     total, violation = setting.beta * penalty, 0.0
     for i in range(len(setting.X)):
         for weight, radius in shares(setting, i):
-            if setting.regression:
+            if setting.loss == "squared":
                 for W, target in zip(Ws, np.atleast_1d(setting.y[i]), strict=True):
                     low, high = worst(W, setting, i, radius), -worst(-W, setting, i, radius)
                     total += weight * 0.5 * max(abs(low - target), abs(high - target)) ** 2
@@ -263,8 +243,8 @@ def _solved(problem, tol):
 def optimum(setting, tighten=1e-7):
     """(value, Ws, penalty) of the semidefinite programme; Ws are restored to be exactly feasible in Z.
 
-    Constraints are tightened a little, so that the point satisfies the true ones. value is infinite and Ws None where
-    the programme is infeasible.
+    Constraints are tightened a little, so that the point satisfies the true ones. value is infinite and Ws
+    None where the programme is infeasible.
     """
     d = setting.X.shape[1]
     lifts = [[cp.Variable((d + 1, d + 1), PSD=True) for _ in range(2)] for _ in range(setting.outputs)]
@@ -276,7 +256,7 @@ def optimum(setting, tighten=1e-7):
         f = a * cp.trace(W[:d, :d] @ np.outer(x, x)) + b * (W[:d, d] @ x) + c * W[d, d]
         if radius == 0:
             return f
-        w, multiplier = cp.Variable(), cp.Variable(d if setting.norm == "linf" else 1, nonneg=True)
+        w, multiplier = cp.Variable(), cp.Variable(d if setting.norm == "linf" else (), nonneg=True)
         diagonal = cp.diag(multiplier) if setting.norm == "linf" else multiplier * np.eye(d)
         side = cp.reshape(0.5 * D @ (2 * a * W[:d, :d] @ x + b * W[:d, d]), (d, 1), order="F")
         corner = cp.reshape(f - w - cp.sum(multiplier) * radius**2, (1, 1), order="F")
@@ -287,7 +267,7 @@ def optimum(setting, tighten=1e-7):
     cost = setting.beta * sum(Z[d, d] for pair in lifts for Z in pair)
     for i in range(len(setting.X)):
         for weight, radius in shares(setting, i):
-            if setting.regression:
+            if setting.loss == "squared":
                 for W, target in zip(W_of, np.atleast_1d(setting.y[i]), strict=True):
                     far = cp.maximum(target - margin(W, i, radius), -margin(-W, i, radius) - target)
                     cost += weight * 0.5 * cp.square(cp.pos(far))
@@ -295,8 +275,8 @@ def optimum(setting, tighten=1e-7):
             for direction in setting.directions(i):
                 cost += weight * MARGIN_LOSS[setting.loss][1](margin(combined(W_of, direction), i, radius))
     for i, radius, m, curvature in constraints(setting):
-        for direction in setting.directions(i):
-            limits.append(margin(combined(W_of, direction), i, radius, curvature) >= m * (1 + tighten))
+        reached = [margin(combined(W_of, direction), i, radius, curvature) for direction in setting.directions(i)]
+        limits += [w >= m * (1 + tighten) for w in reached]
     best = _solved(cp.Problem(cp.Minimize(cost), limits), tol=1e-10)
     if not np.isfinite(best):
         return np.inf, None, np.inf

@@ -56,9 +56,7 @@ def assert_sound(result, matrix, g, radius):
 
 def assert_moments(result, matrix, g, radius):
     """G_jj <= r^2, and ``upper`` is the objective of the moments."""
-    second = result.mean[:, :, None] * result.mean[:, None] + np.einsum(
-        "nki,nkj->nij", result.factors, result.factors
-    )
+    second = result.mean[:, :, None] * result.mean[:, None] + np.einsum("nki,nkj->nij", result.factors, result.factors)
     assert (np.einsum("nii->ni", second) <= (radius**2 * (1 + 1e-12))[:, None]).all()
     objective = (matrix * second).sum((1, 2)) + 2 * (g * result.mean).sum(1)
     size = (abs(matrix) * radius[:, None, None] ** 2).sum((1, 2)) + (abs(g) * radius[:, None]).sum(1)
@@ -132,9 +130,7 @@ def test_separable_quadratics_are_exact(curvature):
     result = box_relaxation_minimum(np.eye(d), a, sign, g, radius, curvature)
     curve = sign[:, None] * a + (curvature or 0.0)
     bound = radius[:, None] + 0 * g
-    inner = np.where(
-        curve > 0, np.clip(-g / np.where(curve > 0, curve, 1), -bound, bound), -np.sign(g) * bound
-    )
+    inner = np.where(curve > 0, np.clip(-g / np.where(curve > 0, curve, 1), -bound, bound), -np.sign(g) * bound)
     exact = curve * inner**2 + 2 * g * inner
     np.testing.assert_allclose(result.value, exact.sum(1), rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(result.mean, inner, atol=1e-4)
@@ -214,9 +210,7 @@ def is_positive_semidefinite(matrix):
     return True
 
 
-@pytest.mark.parametrize(
-    ("n", "d", "m", "tilt"), [(25, 5, 3, 0.3), (15, 6, 6, 1.0), (15, 9, 1, 0.2), (8, 14, 2, 0.5)]
-)
+@pytest.mark.parametrize(("n", "d", "m", "tilt"), [(25, 5, 3, 0.3), (15, 6, 6, 1.0), (15, 9, 1, 0.2), (8, 14, 2, 0.5)])
 def test_multipliers_are_feasible_in_exact_arithmetic(n, d, m, tilt):
     U, w, sign, g, radius = random_problem(d, n, d, m, tilt)
     result = box_relaxation_minimum(U, w, sign, g, radius)
@@ -359,9 +353,7 @@ def test_torch_gives_what_numpy_gives():
 def test_moments_are_the_derivatives():
     U, w, sign, g, radius = random_problem(11, 6, 7, 3, 0.5)
     result = box_relaxation_minimum(U, w, sign, g, radius, tol=1e-11)
-    second = result.mean[:, :, None] * result.mean[:, None] + np.einsum(
-        "nki,nkj->nij", result.factors, result.factors
-    )
+    second = result.mean[:, :, None] * result.mean[:, None] + np.einsum("nki,nkj->nij", result.factors, result.factors)
     by_w = sign[:, None] * np.einsum("md,nde,me->nm", U, second, U)
     by_U = 2 * sign[:, None, None] * w[:, None] * (U @ second)
     step = 1e-5

@@ -27,9 +27,7 @@ def write_table(path, n=60, d=3, seed=0, labels=("no", "yes")):
     score = (X[:, 0] - 5.0) + 0.3 * (X[:, 1] - 5.0) + 0.3 * generator.normal(size=n)
     y = np.array(labels)[np.digitize(score, np.quantile(score, np.linspace(0, 1, len(labels) + 1)[1:-1]))]
     names = [f"x{j}" for j in range(d)]
-    rows = [
-        ",".join([*(repr(float(value)) for value in row), label]) for row, label in zip(X, y, strict=True)
-    ]
+    rows = [",".join([*(repr(float(value)) for value in row), label]) for row, label in zip(X, y, strict=True)]
     path.write_text("\n".join([",".join([*names, "label"]), *rows]) + "\n")
     return path
 
@@ -166,9 +164,7 @@ def test_fit_and_evaluate_values(here, capsys, tmp_path):
     generator = np.random.default_rng(0)
     X = generator.normal(size=(50, 2))
     np.savez(tmp_path / "values.npz", X=X, value=X[:, 0] - 0.5 * X[:, 1])
-    code, report = run_json(
-        capsys, "fit", "values.npz", "--target", "value", "--loss", "squared", "--beta", "1e-3"
-    )
+    code, report = run_json(capsys, "fit", "values.npz", "--target", "value", "--loss", "squared", "--beta", "1e-3")
     assert code == 0
     assert report["train"]["r2"] > 0.9
     code, seen = run_json(capsys, "evaluate", "model.safetensors", "values.npz", "--target", "value")
@@ -265,9 +261,7 @@ def test_certified_accuracy_agrees_with_a_search(here, capsys):
     """No random perturbation of a certified fraction more than that is found, in the model's scaled units."""
     network, data = ca.load(here / "model.safetensors"), read_table(here / "table.csv")
     radius = 0.1
-    _, report = run_json(
-        capsys, "evaluate", here / "model.safetensors", here / "table.csv", "--radius", radius
-    )
+    _, report = run_json(capsys, "evaluate", here / "model.safetensors", here / "table.csv", "--radius", radius)
     generator = np.random.default_rng(0)
     robust = network.predict(data.X) == data.y
     for _ in range(300):
@@ -380,14 +374,10 @@ def test_the_module_runs_and_help_loads_nothing_heavy():
         "sys.exit(code or len(a) + len(b))"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60).returncode == 0
-    shown = subprocess.run(
-        [sys.executable, "-m", "convexadv", "--help"], capture_output=True, text=True, timeout=60
-    )
+    shown = subprocess.run([sys.executable, "-m", "convexadv", "--help"], capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0
     assert "demo" in shown.stdout
-    wrong = subprocess.run(
-        [sys.executable, "-m", "convexadv", "fly"], capture_output=True, text=True, timeout=60
-    )
+    wrong = subprocess.run([sys.executable, "-m", "convexadv", "fly"], capture_output=True, text=True, timeout=60)
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
 

@@ -123,15 +123,11 @@ def naive(
                 model.terms.append(share * omega[i] * MARGIN_LOSS[loss](margin))
     for rows, margin in [hard_margin] if hard_margin else []:
         for i in rows:
-            model.constraints += [
-                model.worst(matrix, X[i], sign, r[i]) >= margin for matrix, sign in pairs(i)
-            ]
+            model.constraints += [model.worst(matrix, X[i], sign, r[i]) >= margin for matrix, sign in pairs(i)]
     for rows, margin in [margin_curve] if margin_curve else []:
         for i in rows:
             curve = margin / r[i] ** 2
-            model.constraints += [
-                model.worst(matrix, X[i], sign, r[i], curve) >= margin for matrix, sign in pairs(i)
-            ]
+            model.constraints += [model.worst(matrix, X[i], sign, r[i], curve) >= margin for matrix, sign in pairs(i)]
     return model.solve(beta)
 
 
@@ -436,15 +432,11 @@ class TestAvailability:
 
     @pytest.mark.skipif(MOSEK_REASON == "available", reason="MOSEK has a licence here")
     def test_mosek_without_licence_is_one_sentence(self):
-        with pytest.raises(
-            SolverUnavailableError, match=r'^solver="MOSEK" cannot be used: .*; .*can be\.$'
-        ) as error:
+        with pytest.raises(SolverUnavailableError, match=r'^solver="MOSEK" cannot be used: .*; .*can be\.$') as error:
             solve(problem_of("hinge"), "MOSEK")
         assert "\n" not in str(error.value)
 
-    @pytest.mark.parametrize(
-        ("solver", "package"), [("MOSEK", "mosek"), ("SCS", "scs"), ("CLARABEL", "clarabel")]
-    )
+    @pytest.mark.parametrize(("solver", "package"), [("MOSEK", "mosek"), ("SCS", "scs"), ("CLARABEL", "clarabel")])
     def test_missing_packages(self, solver, package, monkeypatch):
         real = availability.find_spec
         monkeypatch.setattr(availability, "find_spec", lambda name: None if name == package else real(name))

@@ -525,9 +525,7 @@ def test_archive(tmp_path):
     assert data.target_names == ("0", "1")
 
 
-@pytest.mark.parametrize(
-    "targets", [np.array(["b", "a", "b"]), np.array([0.5, 1, 2]), np.ones((3, 2)), Y > 0]
-)
+@pytest.mark.parametrize("targets", [np.array(["b", "a", "b"]), np.array([0.5, 1, 2]), np.ones((3, 2)), Y > 0])
 def test_archive_with_target_key(tmp_path, targets):
     np.savez_compressed(tmp_path / "t.npz", features=X.astype(np.float32), labels=targets)
     data = read_table(tmp_path / "t.npz", "labels")
@@ -562,9 +560,7 @@ def test_malformed_archive(tmp_path, arrays, message):
         read_table(tmp_path / "t.npz")
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda raw: raw[:-30], lambda raw: raw[:60], lambda raw: b"text", lambda raw: b""]
-)
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-30], lambda raw: raw[:60], lambda raw: b"text", lambda raw: b""])
 def test_damaged_archive(tmp_path, damage):
     path = tmp_path / "t.npz"
     np.savez(path, X=X, y=Y)

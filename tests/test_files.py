@@ -212,9 +212,7 @@ def test_missing_tensor(path):
         ca.load(path)
 
 
-@pytest.mark.parametrize(
-    "metadata", [None, {"format": "pt"}, {"convexadv": "{not json"}, {"convexadv": "[]"}]
-)
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"convexadv": "{not json"}, {"convexadv": "[]"}])
 def test_foreign_safetensors(path, metadata):
     safetensors.torch.save_file({"weight": torch.ones(2)}, path, metadata)
     with pytest.raises(FileFormatError, match=r"not a model file of convexadv|damaged header"):
@@ -232,9 +230,7 @@ class Bomb:
         return os.mkdir, (os.environ["BOMB"],)
 
 
-@pytest.mark.parametrize(
-    "write", [pickle.dump, torch.save, lambda value, file: file.write(b"x,y\n1,2\n" * 50)]
-)
+@pytest.mark.parametrize("write", [pickle.dump, torch.save, lambda value, file: file.write(b"x,y\n1,2\n" * 50)])
 def test_foreign_files_are_refused_and_run_nothing(path, tmp_path, monkeypatch, write):
     monkeypatch.setenv("BOMB", str(tmp_path / "exploded"))
     with open(path, "wb") as file:

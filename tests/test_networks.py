@@ -132,9 +132,7 @@ def test_large_shift_is_subtracted_in_the_precision_of_the_inputs():
     shift = np.full(4, 2.0**20)
     X = inputs() + shift
     near = PolynomialNetwork(neurons, alpha, ACTIVATION, shift).scores(X)
-    np.testing.assert_allclose(
-        near, PolynomialNetwork(neurons, alpha, ACTIVATION).scores(X - shift), rtol=1e-6
-    )
+    np.testing.assert_allclose(near, PolynomialNetwork(neurons, alpha, ACTIVATION).scores(X - shift), rtol=1e-6)
 
 
 def test_weights_are_copies():

@@ -165,9 +165,7 @@ def test_boundary_of_three_classes_and_of_a_constant_network(ax):
 
 def test_boundary_needs_two_features_and_classes(ax):
     with pytest.raises(InputError, match="two features"):
-        plot_boundary(
-            PolynomialNetwork(np.eye(3), np.ones(3), classes=[0, 1]), np.ones((2, 3)), [0, 1], 0.1, ax
-        )
+        plot_boundary(PolynomialNetwork(np.eye(3), np.ones(3), classes=[0, 1]), np.ones((2, 3)), [0, 1], 0.1, ax)
     with pytest.raises(InputError, match="classes"):
         plot_boundary(PolynomialNetwork(np.eye(2), np.ones(2)), np.ones((2, 2)), [0.0, 1.0], 0.1, ax)
 

@@ -110,9 +110,7 @@ def test_restore_keeps_what_is_right():
     np.testing.assert_allclose(restore(Z), Z, atol=1e-13)
 
 
-@pytest.mark.parametrize(
-    "Z", [np.zeros((3, 3)), -np.eye(3), np.diag([0.0, 0.0, 1.0]), np.diag([1.0, 0.0, 0.0])]
-)
+@pytest.mark.parametrize("Z", [np.zeros((3, 3)), -np.eye(3), np.diag([0.0, 0.0, 1.0]), np.diag([1.0, 0.0, 0.0])])
 def test_restore_of_matrices_without_positive_part_is_zero(Z):
     np.testing.assert_array_equal(restore(Z), np.zeros((3, 3)))
 

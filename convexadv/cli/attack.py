@@ -18,9 +18,7 @@ from .output import check_targets, say, to_json
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Attack the rows that the arguments name and write the points."""
     if not arguments.out.endswith(".npz"):
-        raise InputError(
-            f"--out {arguments.out} is written as a NumPy archive; a name that ends in .npz is needed."
-        )
+        raise InputError(f"--out {arguments.out} is written as a NumPy archive; a name that ends in .npz is needed.")
     check_targets({"--out": arguments.out}, inputs=[arguments.data, arguments.model])
     network, data, rows = load_both(arguments)
     if network.classes is None:
@@ -65,9 +63,6 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         f"{arguments.method} in {arguments.norm} balls of radius {arguments.radius:g} ({arguments.units} "
         f"units), {len(rows)} rows"
     )
-    say(
-        f"accuracy {100 * report['clean_accuracy']:.1f} % clean, {100 * report['attacked_accuracy']:.1f} % "
-        "attacked"
-    )
+    say(f"accuracy {100 * report['clean_accuracy']:.1f} % clean, {100 * report['attacked_accuracy']:.1f} % attacked")
     say(f"points   {arguments.out}")
     return ExitCode.OK

@@ -29,9 +29,7 @@ def read_data(source: str, target: str | None) -> Dataset:
             )
         return load(source)
     if os.path.isdir(source):
-        raise InputError(
-            f"{source} is a folder; a CSV file, an .npz archive or the name of a data set is needed."
-        )
+        raise InputError(f"{source} is a folder; a CSV file, an .npz archive or the name of a data set is needed.")
     if not os.path.exists(source):
         close = difflib.get_close_matches(source, dataset_names(), n=1)
         hint = f"; did you mean {close[0]}?" if close else f" ({', '.join(dataset_names())})."
@@ -66,9 +64,7 @@ def split_rows(y: np.ndarray, fraction: float, seed: int, classes: bool) -> tupl
     groups = [order[y[order] == label] for label in np.unique(y)] if classes else [order]
     test = np.concatenate([group[: min(round(fraction * len(group)), len(group) - 1)] for group in groups])
     if fraction > 0 and not len(test):
-        raise InputError(
-            f"--test-fraction {fraction:g} of {len(y)} rows leaves no row for testing; give more."
-        )
+        raise InputError(f"--test-fraction {fraction:g} of {len(y)} rows leaves no row for testing; give more.")
     return np.setdiff1d(np.arange(len(y)), test), np.sort(test)
 
 

@@ -126,9 +126,7 @@ def _measure(
     trained: list[_Trained], rows: _Rows, arguments: argparse.Namespace
 ) -> dict[str, dict[str, AccuracyCurve]]:
     radii = _QUICK_RADII if arguments.quick else _RADII
-    settings = (
-        AttackSettings(10, 2, arguments.seed) if arguments.quick else AttackSettings(seed=arguments.seed)
-    )
+    settings = AttackSettings(10, 2, arguments.seed) if arguments.quick else AttackSettings(seed=arguments.seed)
     curves: dict[str, dict[str, AccuracyCurve]] = {norm: {} for norm in radii}
     for norm, values in radii.items():
         for part in trained:
@@ -200,9 +198,7 @@ def _document(
         },
         "units": "scaled rows",
         "networks": {part.name: _summary(part, data) for part in trained},
-        "accuracy": {
-            norm: {name: curve.as_dict() for name, curve in parts.items()} for norm, parts in curves.items()
-        },
+        "accuracy": {norm: {name: curve.as_dict() for name, curve in parts.items()} for norm, parts in curves.items()},
     }
 
 

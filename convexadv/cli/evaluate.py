@@ -37,9 +37,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     report["includes_training_rows"] = seen and not _held_out(arguments, network)
     if network.classes is None:
         if arguments.radius is not None:
-            raise InputError(
-                "--radius asks for attacks and certificates, but this model predicts values, not labels."
-            )
+            raise InputError("--radius asks for attacks and certificates, but this model predicts values, not labels.")
         report |= score(network, X, y)
         lines = [f"{name:<6} {report[name]:.6g}" for name in ("rmse", "r2")]
     else:
@@ -53,9 +51,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     for line in lines:
         say(line)
     if report["includes_training_rows"]:
-        say(
-            "These rows include those of the training; --test-fraction and --seed as in `fit` leave them out."
-        )
+        say("These rows include those of the training; --test-fraction and --seed as in `fit` leave them out.")
     return ExitCode.OK
 
 
@@ -63,9 +59,7 @@ def load_both(arguments: argparse.Namespace) -> tuple[PolynomialNetwork, Dataset
     """The model, the data, and the numbers of the rows that are asked for."""
     network = load(arguments.model)
     if not isinstance(network, PolynomialNetwork):
-        raise InputError(
-            f"{arguments.model} holds a {type(network).__name__}; a PolynomialNetwork is needed."
-        )
+        raise InputError(f"{arguments.model} holds a {type(network).__name__}; a PolynomialNetwork is needed.")
     data = read_data(arguments.data, arguments.target)
     check_match(network, data.X, arguments.model, arguments.data)
     classes = network.classes
@@ -90,9 +84,7 @@ def _held_out(arguments: argparse.Namespace, network: PolynomialNetwork) -> bool
     return arguments.test_fraction > 0 and asked == (settings.get("test_fraction"), settings.get("seed"))
 
 
-def _measure(
-    arguments: argparse.Namespace, network: PolynomialNetwork, X: np.ndarray, y: np.ndarray
-) -> AccuracyCurve:
+def _measure(arguments: argparse.Namespace, network: PolynomialNetwork, X: np.ndarray, y: np.ndarray) -> AccuracyCurve:
     radii = arguments.radius
     if radii is None:
         trained = network.metadata.get("settings", {}).get("radius") or 0.0
@@ -111,6 +103,5 @@ def _lines(curve: AccuracyCurve, arguments: argparse.Namespace) -> list[str]:
     return [
         f"clean accuracy {100 * curve.clean:.1f} %; {curve.norm} balls, radius in the units of {units}",
         table(("radius", "FGSM", "PGD", "certified"), rows),
-        f"PGD: {arguments.steps} steps, {arguments.restarts} starts. The truth lies between PGD and "
-        "certified.",
+        f"PGD: {arguments.steps} steps, {arguments.restarts} starts. The truth lies between PGD and certified.",
     ]

@@ -18,10 +18,8 @@ class ExitCode(enum.IntEnum):
 
 MEANING = {
     ExitCode.OK: "done; a fit is certified to the tolerance",
-    ExitCode.BAD_INPUT: "an argument, a data or a model file cannot be used (one line on stderr; nothing "
-    "is written)",
-    ExitCode.NOT_CERTIFIED: "fit: finished, but not certified to the tolerance; the model is written all "
-    "the same",
+    ExitCode.BAD_INPUT: "an argument, a data or a model file cannot be used (one line on stderr; nothing is written)",
+    ExitCode.NOT_CERTIFIED: "fit: finished, but not certified to the tolerance; the model is written all the same",
     ExitCode.INFEASIBLE: "fit: no network meets the margins that were asked for; no model is written",
     ExitCode.NO_SOLVER: "the solver is not installed, has no licence, or cannot hold the problem in memory",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); no half-written file is left",

@@ -33,9 +33,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if not regression:
         check_labels(data.y)
     if arguments.boundary is not None and (data.X.shape[1] != 2 or regression):
-        raise InputError(
-            f"--boundary needs two features and labels; {arguments.data} has {data.X.shape[1]} features."
-        )
+        raise InputError(f"--boundary needs two features and labels; {arguments.data} has {data.X.shape[1]} features.")
     train, test = split_rows(data.y, arguments.test_fraction, arguments.seed, classes=not regression)
     scaling = scaling_of(arguments.scaling, data.X[train])
     problem = build_problem(arguments, scaling.apply(data.X[train]), data.y[train])
@@ -184,10 +182,7 @@ def _tell(arguments: argparse.Namespace, solution: Solution, report: dict[str, A
     if report["files"]["model"] is None:
         say("model        none was written")
     elif not math.isfinite(solution.objective):
-        say(
-            f"The model misses the margins that were asked for by {100 * solution.violation:.3g} % (exit "
-            "code 3)."
-        )
+        say(f"The model misses the margins that were asked for by {100 * solution.violation:.3g} % (exit code 3).")
     elif not solution.status.ok:
         say(f"Not certified to the tolerance {arguments.tol:g}, but written all the same (exit code 3).")
 

@@ -83,9 +83,7 @@ def accuracy_curve(
     return AccuracyCurve(norm, [float(radius) for radius in radii], clean, fgsm, attacked, certified)
 
 
-def in_chosen_units(
-    network: PolynomialNetwork, X: np.ndarray, units: str
-) -> tuple[PolynomialNetwork, np.ndarray]:
+def in_chosen_units(network: PolynomialNetwork, X: np.ndarray, units: str) -> tuple[PolynomialNetwork, np.ndarray]:
     """The network and the rows in the units in which a radius is given, "scaled" or "raw"."""
     if units == "raw":
         return network, X

@@ -32,9 +32,7 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the model file (default: model.safetensors)",
     )
-    output.add_argument(
-        "--plot", metavar="FILE", help="plot objective and lower bound over time (.png, .pdf or .svg)"
-    )
+    output.add_argument("--plot", metavar="FILE", help="plot objective and lower bound over time (.png, .pdf or .svg)")
     output.add_argument(
         "--boundary",
         metavar="FILE",
@@ -63,8 +61,7 @@ def _problem(problem: argparse._ArgumentGroup) -> None:
         type=non_negative,
         default=0.01,
         metavar="B",
-        help="weight of the penalty beta * sum |alpha|; without a positive one there is no certificate "
-        "(default: 0.01)",
+        help="weight of the penalty beta * sum |alpha|; without a positive one there is no certificate (default: 0.01)",
     )
     problem.add_argument(
         "--loss",
@@ -180,8 +177,7 @@ def add_attack(parser: argparse.ArgumentParser) -> None:
         "--out",
         default="points.npz",
         metavar="FILE",
-        help="NumPy archive with X (attacked rows, raw units), y, success, radius, norm (default: "
-        "points.npz)",
+        help="NumPy archive with X (attacked rows, raw units), y, success, radius, norm (default: points.npz)",
     )
     _json(output)
 
@@ -196,9 +192,7 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="demo", metavar="DIR", help="folder for the results, made if missing (default: demo)"
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer rows, radii and attack steps: a few seconds"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer rows, radii and attack steps: a few seconds")
     parser.add_argument(
         "--radius",
         type=positive,
@@ -245,18 +239,12 @@ def _ball(group: argparse._ArgumentGroup) -> None:
 
 
 def _attack_settings(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--steps", type=count, default=40, metavar="N", help="gradient steps of PGD (default: 40)"
-    )
-    group.add_argument(
-        "--restarts", type=count, default=5, metavar="N", help="random starts of PGD (default: 5)"
-    )
+    group.add_argument("--steps", type=count, default=40, metavar="N", help="gradient steps of PGD (default: 40)")
+    group.add_argument("--restarts", type=count, default=5, metavar="N", help="random starts of PGD (default: 5)")
 
 
 def _json(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    parser.add_argument(
-        "--json", action="store_true", help="write one JSON document to stdout and nothing else"
-    )
+    parser.add_argument("--json", action="store_true", help="write one JSON document to stdout and nothing else")
 
 
 VERBS: dict[str, tuple[str, texts.Details, Callable[[argparse.ArgumentParser], None]]] = {

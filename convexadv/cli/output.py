@@ -33,9 +33,7 @@ def check_targets(targets: dict[str, str | None], inputs: Sequence[str] = ()) ->
         if real in seen:
             raise InputError(f"{seen[real]} and {option} are both {path}; give two different files.")
         if any(os.path.exists(source) and os.path.realpath(source) == real for source in inputs):
-            raise InputError(
-                f"{option} {path} is the file that is read; it would be replaced: give another name."
-            )
+            raise InputError(f"{option} {path} is the file that is read; it would be replaced: give another name.")
         seen[real] = option
 
 
@@ -56,8 +54,7 @@ def check_folder(option: str, folder: str) -> None:
         raise InputError(f"{option}: {folder} {state}; make the folder first.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(
-            f"{option}: the folder {folder} may not be written: choose another one, or change its "
-            "permissions."
+            f"{option}: the folder {folder} may not be written: choose another one, or change its permissions."
         )
 
 

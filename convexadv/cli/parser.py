@@ -45,8 +45,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"convexadv {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs", required=True)
     for name, (summary, details, add) in options.VERBS.items():
-        verb = verbs.add_parser(
-            name, help=summary, description=details[0], epilog=f"{details[1]}\n{epilog()}"
-        )
+        verb = verbs.add_parser(name, help=summary, description=details[0], epilog=f"{details[1]}\n{epilog()}")
         add(verb)
     return parser

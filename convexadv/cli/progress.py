@@ -28,9 +28,7 @@ class Progress:
         Whether stdout gets a line whenever the gap falls below another power of ten.
     """
 
-    def __init__(
-        self, problem: PolynomialProblem, title: str, tol: float, show: bool = True, milestones: bool = False
-    ):
+    def __init__(self, problem: PolynomialProblem, title: str, tol: float, show: bool = True, milestones: bool = False):
         self._problem, self._tol, self._milestones = problem, tol, milestones
         self._next = 1.0
         self._bar: Any = None
@@ -55,8 +53,7 @@ class Progress:
         if math.isfinite(record.objective):
             gap = self._problem.gap(record.objective, record.lower_bound)
         text = (
-            f"objective {record.objective:.6f}  bound {record.lower_bound:.6f}  gap {gap:.1e}  "
-            f"neurons {record.neurons}"
+            f"objective {record.objective:.6f}  bound {record.lower_bound:.6f}  gap {gap:.1e}  neurons {record.neurons}"
         )
         if self._milestones and gap < self._next:
             self._write(f"  {record.time:7.2f} s  {text}")

@@ -13,11 +13,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     """List the solvers and why one cannot be used."""
     states = available_solvers()
     if arguments.json:
-        say(
-            to_json(
-                {name: {"available": state == "available", "state": state} for name, state in states.items()}
-            )
-        )
+        say(to_json({name: {"available": state == "available", "state": state} for name, state in states.items()}))
     else:
         width = max(len(name) for name in states)
         for name, state in states.items():

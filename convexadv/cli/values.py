@@ -36,18 +36,14 @@ def fraction(text: str) -> float:
 def count(text: str) -> int:
     """An integer of at least one."""
     return int(
-        _checked(
-            finite(text), text, lambda value: value >= 1 and value == int(value), "an integer of 1 or more"
-        )
+        _checked(finite(text), text, lambda value: value >= 1 and value == int(value), "an integer of 1 or more")
     )
 
 
 def count_or_zero(text: str) -> int:
     """An integer of at least zero."""
     return int(
-        _checked(
-            finite(text), text, lambda value: value >= 0 and value == int(value), "an integer of 0 or more"
-        )
+        _checked(finite(text), text, lambda value: value >= 0 and value == int(value), "an integer of 0 or more")
     )
 
 

@@ -49,9 +49,7 @@ class TextTable:
             row, column = np.argwhere(~holds)[0]
             value = self.values[row, column]
             shown = "missing" if np.isnan(value) else f"{value:g}"
-            raise FileFormatError(
-                f"{source}, line {self.lines[row]}: column {self.names[column]!r} is {shown}; {rule}"
-            )
+            raise FileFormatError(f"{source}, line {self.lines[row]}: column {self.names[column]!r} is {shown}; {rule}")
 
 
 def split_rows(text: str, source: str) -> Iterator[Row]:

@@ -24,9 +24,7 @@ _CLASSES = {
 }  # fmt: skip
 _PUBLISHED = {
     "mnist": Published("mnist", ("mnist",), "the MNIST database of handwritten digits (LeCun, Cortes)"),
-    "fashion_mnist": Published(
-        "fashion_mnist", ("fashion_mnist",), "the Fashion-MNIST repository of Zalando Research"
-    ),
+    "fashion_mnist": Published("fashion_mnist", ("fashion_mnist",), "the Fashion-MNIST repository of Zalando Research"),
     "cifar10": Published(
         "cifar10",
         ("cifar10/cifar-10-batches-bin", "cifar-10-batches-bin", "cifar10"),
@@ -147,9 +145,7 @@ def read_idx(path: Path, n_dims: int) -> np.ndarray:
     shape = tuple(int(size) for size in np.frombuffer(content, dtype=">u4", count=n_dims, offset=4))
     expected = header + int(np.prod(shape, dtype=object))  # Python integers: a foreign header cannot overflow
     if len(content) != expected:
-        raise FileFormatError(
-            f"{path} has {len(content)} bytes, its header announces {expected} (truncated?)"
-        )
+        raise FileFormatError(f"{path} has {len(content)} bytes, its header announces {expected} (truncated?)")
     if shape[0] == 0:
         raise FileFormatError(f"{path} holds no rows")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)

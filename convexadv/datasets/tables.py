@@ -17,9 +17,7 @@ from ._text import Row, parse_table, split_rows
 from .dataset import Dataset
 
 
-def read_table(
-    path: str | os.PathLike[str], target: str | int | None = None, *, header: bool | None = None
-) -> Dataset:
+def read_table(path: str | os.PathLike[str], target: str | int | None = None, *, header: bool | None = None) -> Dataset:
     """Read features and targets from a CSV file or a NumPy archive.
 
     Parameters
@@ -62,9 +60,7 @@ def _read_csv(path: Path, target: str | int | None, header: bool | None) -> Data
     label = _column_index(target, names, len(first[1]), path)
     if names and "" in names:
         column = names.index("")
-        raise FileFormatError(
-            f"{path} has no name for column {column} in its header (a row index?): name or drop it"
-        )
+        raise FileFormatError(f"{path} has no name for column {column} in its header (a row index?): name or drop it")
     columns = names or [f"column {j}" for j in range(len(first[1]))]
     body = rows if names else itertools.chain([first], rows)
     if len(columns) < 2:

@@ -10,9 +10,7 @@ import numpy as np
 from .style import CYCLE, HATCHES, MARKERS, axes_or_new, tidy
 
 
-def plot_accuracy(
-    curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radius, in the units of the rows"
-) -> Any:
+def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radius, in the units of the rows") -> Any:
     """Accuracy against the radius: attacked from above, certified from below, unknown between them.
 
     Parameters

@@ -60,8 +60,7 @@ def plot_boundary(
     X = to_numpy(X, np.float64)
     if network.n_features != 2 or X.ndim != 2 or X.shape[1] != 2:
         raise InputError(
-            f"the boundary is drawn for two features; the network takes {network.n_features}, X has shape "
-            f"{X.shape}."
+            f"the boundary is drawn for two features; the network takes {network.n_features}, X has shape {X.shape}."
         )
     if network.classes is None:
         raise InputError("the network predicts values, not labels; a decision boundary needs classes.")

@@ -37,19 +37,14 @@ def plot_convergence(solution: Any, ax: Any = None, tol: float | None = None) ->
         raise InputError("the solution has no history (conic solvers keep none); nothing can be plotted.")
     ax = axes_or_new(ax, (6.4, 4.6))
     time, upper, lower = (
-        np.array([getattr(record, name) for record in history])
-        for name in ("time", "objective", "lower_bound")
+        np.array([getattr(record, name) for record in history]) for name in ("time", "objective", "lower_bound")
     )
     upper, lower = (np.where(np.isfinite(values), values, np.nan) for values in (upper, lower))
     gap = (upper - lower) / np.maximum(np.abs(upper), 1e-300)
     final = f" (final {gap[-1]:.1e})" if np.isfinite(gap[-1]) else ""
-    ax.fill_between(
-        time, lower, upper, step="post", color=SKY, alpha=0.3, linewidth=0, label=f"certified gap{final}"
-    )
+    ax.fill_between(time, lower, upper, step="post", color=SKY, alpha=0.3, linewidth=0, label=f"certified gap{final}")
     ax.plot(time, upper, drawstyle="steps-post", color=VERMILION, linewidth=1.8, label="objective")
-    ax.plot(
-        time, lower, drawstyle="steps-post", color=BLUE, linewidth=1.8, linestyle="--", label="lower bound"
-    )
+    ax.plot(time, lower, drawstyle="steps-post", color=BLUE, linewidth=1.8, linestyle="--", label="lower bound")
     ax.set_ylabel("objective")
     _focus(ax, upper, lower)
     ax.legend(loc="upper center", ncols=3, fontsize="small", framealpha=0.9, edgecolor="none")

@@ -50,9 +50,7 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     """
     kind = os.path.splitext(os.fspath(path))[1].lower().removeprefix(".")
     if kind not in ("png", "pdf", "svg"):
-        raise InputError(
-            f"{os.fspath(path)} has no known format; a name that ends in .png, .pdf or .svg is needed."
-        )
+        raise InputError(f"{os.fspath(path)} has no known format; a name that ends in .png, .pdf or .svg is needed.")
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=160)
     with atomic_write(path, "wb") as file:

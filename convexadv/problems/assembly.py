@@ -30,7 +30,14 @@ def _regression(problem: PolynomialProblem, output: int) -> Component:
 
     def build(radius: np.ndarray, weight: np.ndarray) -> TermSet:
         if (radius > 0).any():
-            return _terms(WORST_SQUARED, np.arange(len(target)), weight, np.stack([one, -one]), radius, np.stack([target, -target]))
+            return _terms(
+                WORST_SQUARED,
+                np.arange(len(target)),
+                weight,
+                np.stack([one, -one]),
+                radius,
+                np.stack([target, -target]),
+            )
         return _terms(SQUARED, np.arange(len(target)), weight, one[None], radius, target[None])
 
     return Component(np.array([output]), np.ones((1, 1)), tuple(_mixed(problem, build)))
@@ -44,7 +51,15 @@ def _binary(problem: PolynomialProblem, output: int, sign: np.ndarray) -> Compon
 
     terms = _mixed(problem, build)
     terms += [
-        _terms(HARD, chosen, np.ones(len(chosen)), sign[None, chosen], radius, np.full((1, len(chosen)), margin), curvature=curvature)
+        _terms(
+            HARD,
+            chosen,
+            np.ones(len(chosen)),
+            sign[None, chosen],
+            radius,
+            np.full((1, len(chosen)), margin),
+            curvature=curvature,
+        )
         for chosen, radius, margin, curvature in _constraints(problem)
     ]
     return Component(np.array([output]), np.ones((1, 1)), tuple(terms))

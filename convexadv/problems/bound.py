@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from .._arrays import Array, namespace
 from ..quadratics import SphereMaximum, sphere_extremes
+from .forms import Terms
 
 
 class Atoms(NamedTuple):
     """One :class:`AtomSet` as arrays of one library, points inside their balls."""
 
-    terms: object
+    terms: Terms
     multipliers: Array
     coordinates: Array | None
     basis: Array | None

@@ -139,10 +139,14 @@ class QuadraticForms:
         gradient = self._slope(products, sign, direction) @ (self.coordinates @ vectors)
         curvature = sign[:, None] * self.eigenvalues[direction] + _at(terms.curvature, index)[:, None]
         radius = _at(terms.radius, index)
-        best = smooth_ball_minimum(curvature, gradient, radius, nu) if nu > 0 else ball_minimum(curvature, gradient, radius)
-        mean, spread = (best.mean, best.spread[None, None]) if nu > 0 else (best.point, None)
+        if nu > 0:
+            smooth = smooth_ball_minimum(curvature, gradient, radius, nu)
+            value, mean, spread = smooth.value, smooth.mean, smooth.spread[None, None]
+        else:
+            value, mean, _ = ball_minimum(curvature, gradient, radius)
+            spread = None
         shares = self.xp.ones_like(self.weights.sum())[None]
-        return best.value, Samples(mean[None, None], shares, vectors.T @ self.basis, spread, index)
+        return value, Samples(mean[None, None], shares, vectors.T @ self.basis, spread, index)
 
     def _box(self, products, sign, terms, direction, index, warm, key) -> tuple[Array, Samples]:
         """Change of the margin by the diagonal restriction, and its moments as points."""
@@ -214,11 +218,15 @@ class Terms:
         self.k, self.g = terms.shape
         in_order = self.g == n and bool((terms.row == np.arange(n)).all())
         self.row = None if in_order else convert(terms.row)
-        self.weight, self.radius, self.curvature = convert(terms.weight), convert(terms.radius), convert(terms.curvature)
+        self.weight, self.radius, self.curvature = (
+            convert(terms.weight),
+            convert(terms.radius),
+            convert(terms.curvature),
+        )
         self.sign, self.offset = convert(terms.sign), convert(terms.offset)
         self.direction = convert(terms.direction)
         self.groups = [_by_direction(direction, convert) for direction in terms.direction]
-        self.picks = None
+        self.picks: list[Array] = []
         if n_directions > 1:
             self.picks = [convert(direction[:, None] == np.arange(n_directions)) for direction in terms.direction]
 

@@ -19,7 +19,9 @@ def per_row(name: str, value: Any, n: int) -> np.ndarray:
     if array.ndim == 0:
         array = np.full(n, float(array))
     if array.shape != (n,):
-        raise InputError(f"{name} has shape {array.shape}; a single number or shape ({n},), one for every row, is needed.")
+        raise InputError(
+            f"{name} has shape {array.shape}; a single number or shape ({n},), one for every row, is needed."
+        )
     if not np.isfinite(array).all() or (array < 0).any():
         bad = float(array[~(np.isfinite(array) & (array >= 0))][0])
         raise InputError(f"{name} contains {bad:g}; finite values of zero or more are needed.")
@@ -64,11 +66,15 @@ def targets(y: Any, n: int) -> np.ndarray:
     try:
         values = np.asarray(to_numpy(y) if not isinstance(y, list | tuple) else y, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError('y is not numeric; loss="squared" is regression and needs real targets (n,) or (n, C).') from None
+        raise InputError(
+            'y is not numeric; loss="squared" is regression and needs real targets (n,) or (n, C).'
+        ) from None
     if values.ndim == 1:
         values = values[:, None]
     if values.ndim != 2 or values.shape[0] != n or values.shape[1] == 0:
-        raise InputError(f"y has shape {values.shape}; targets of shape ({n},) or ({n}, C) are needed, one row for each row of X.")
+        raise InputError(
+            f"y has shape {values.shape}; targets of shape ({n},) or ({n}, C) are needed, one row for each row of X."
+        )
     if not np.isfinite(values).all():
         raise InputError("y contains NaN or infinite targets; every target must be finite.")
     return values
@@ -97,5 +103,7 @@ def chosen_rows(name: str, value: Any, n: int) -> tuple[np.ndarray, float]:
         raise InputError(f"the rows of {name} must be a boolean mask of length {n} or row numbers from 0 to {n - 1}.")
     margin = number(name, margin)
     if margin == 0:
-        raise InputError(f"{name}=0 constrains nothing but the sign; a positive margin is needed (margins scale with the weights).")
+        raise InputError(
+            f"{name}=0 constrains nothing but the sign; a positive margin is needed (margins scale with the weights)."
+        )
     return rows, margin

@@ -6,19 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays import to_numpy
-from ..errors import CertificateError, InputError
+from ..errors import InputError
 from ..losses import Loss, get_loss
 from ..rows import Rows, check_finite
 from . import bound, labels
 from .assembly import assemble
-from .certificate import AtomSet, OptimalityCertificate
+from .certificate import OptimalityCertificate
+from .checking import checked_atoms, network_weights
 from .forms import QuadraticForms, Terms
 from .terms import Component
 
 NORMS = ("l2", "linf")
 MULTICLASS = ("ovr", "joint")
-_OUTSIDE_TOLERANCE = 1e-6
 
 
 class Evaluation(NamedTuple):
@@ -147,7 +146,8 @@ class PolynomialProblem:
         """The terms of a component as NumPy arrays with their groups, built once."""
         if self._terms is None:
             self._terms = [
-                [Terms(terms, self.rows.n, np.asarray, len(part.directions)) for terms in part.terms] for part in self.components
+                [Terms(terms, self.rows.n, np.asarray, len(part.directions)) for terms in part.terms]
+                for part in self.components
             ]
         return self._terms[component]
 
@@ -160,7 +160,7 @@ class PolynomialProblem:
             If the network is not representable in this problem: other activation, other number of features or outputs,
             or an input scaling of its own.
         """
-        neurons, coefficients = self._weights_of(network)
+        neurons, coefficients = network_weights(self, network)
         products = self.rows.times(neurons.T)
         loss, violation = 0.0, 0.0
         for number_, component in enumerate(self.components):
@@ -216,7 +216,7 @@ class PolynomialProblem:
         """
         total = 0.0
         for number_, component in enumerate(self.components):
-            atoms = [self._checked(atom) for atom in certificate.atoms if atom.component == number_]
+            atoms = [checked_atoms(self, atom) for atom in certificate.atoms if atom.component == number_]
             if not atoms:
                 continue
             total += self.component_bound(component, atoms, self.rows)[0]
@@ -228,7 +228,9 @@ class PolynomialProblem:
         directions = convert(component.directions)
         scale = None if self.scale is None else convert(self.scale)
         extremes = bound.largest_atoms(bound.moments(rows, directions, atoms, self.activation, scale), candidates)
-        rounding = 2e-16 * 16 * bound.mass(atoms) * self._largest_atom_entry() * float(np.abs(component.directions).max())
+        rounding = (
+            2e-16 * 16 * bound.mass(atoms) * self._largest_atom_entry() * float(np.abs(component.directions).max())
+        )
         kappa = max(float(extreme.value) for extreme in extremes) + rounding
         value, t = bound.scaled_value(atoms, kappa, self.beta)
         return value, extremes, t
@@ -240,76 +242,6 @@ class PolynomialProblem:
             reach += self.radius.max() * self.rows.d**0.5
         return abs(a) * reach**2 + abs(b) * reach + abs(c)
 
-    def _checked(self, atom: AtomSet) -> bound.Atoms:
-        sets = self.arrays(atom.component)
-        if not 0 <= atom.term < len(sets):
-            raise CertificateError(f"the certificate speaks of term {atom.term}; the component has {len(sets)}.")
-        terms = sets[atom.term]
-        z = np.asarray(atom.multipliers, np.float64)
-        count = terms.g if atom.groups is None else len(atom.groups)
-        if z.ndim != 3 or z.shape[1:] != (terms.k, count):
-            raise CertificateError(f"multipliers have shape {z.shape}; (samples, {terms.k}, {count}) is needed.")
-        if not np.isfinite(z).all() or (not terms.loss.signed and (z < 0).any()):
-            raise CertificateError("multipliers must be finite and not negative.")
-        groups = None if atom.groups is None else np.asarray(atom.groups)
-        if groups is not None and (groups.dtype.kind not in "iu" or (groups < 0).any() or (groups >= terms.g).any()):
-            raise CertificateError(f"the certificate names groups outside 0..{terms.g - 1}.")
-        if atom.coordinates is None:
-            return bound.Atoms(terms, z, None, None, None, groups)
-        return self._checked_points(atom, bound.Atoms(terms, z, None, None, None, groups))
-
-    def _checked_points(self, atom: AtomSet, checked: bound.Atoms) -> bound.Atoms:
-        terms, z = checked.terms, checked.multipliers
-        q = np.asarray(atom.coordinates, np.float64)
-        basis = None if atom.basis is None else np.asarray(atom.basis, np.float64)
-        spread = None if atom.spread is None else np.asarray(atom.spread, np.float64)
-        width = self.rows.d if basis is None else basis.shape[0]
-        if q.shape != (*z.shape, width) or not np.isfinite(q).all():
-            raise CertificateError(f"points have shape {q.shape}; finite entries of shape {(*z.shape, width)} are needed.")
-        if basis is not None and (basis.shape[1] != self.rows.d or not np.isfinite(basis).all()):
-            raise CertificateError(f"the basis has shape {basis.shape}; finite entries of shape (p, {self.rows.d}) are needed.")
-        if spread is not None and (spread.shape != q.shape or not (np.isfinite(spread).all() and (spread >= 0).all())):
-            raise CertificateError("spreads must be finite, not negative and shaped as the points.")
-        if terms.loss.signed:
-            raise CertificateError("signed multipliers belong to rows without a ball; their points must be the rows.")
-        radius = checked.of_groups(terms.radius)
-        if self.norm == "linf":
-            if spread is not None:
-                raise CertificateError("spreads along a basis belong to l2 balls; give the moments of a box as samples.")
-            q, basis = (q, None) if basis is None else (q @ basis, None)
-            total = z.sum(0)
-            square = np.einsum("skg,skgj->kgj", z, q**2).max(-1) / np.where(total > 0, total, 1.0)
-            reach = np.where(total > 0, np.sqrt(square), 0.0)
-        else:
-            if basis is not None and (terms.curvature > 0).any() and not _is_orthonormal(basis):
-                raise CertificateError("a margin curve measures ||e|| in coordinates; its basis must be orthonormal.")
-            stretch = 1.0 if basis is None else float(np.linalg.norm(basis, 2))
-            reach = np.sqrt((q * q).sum(-1) + (0.0 if spread is None else spread.sum(-1))) * stretch
-        if (reach > radius * (1.0 + _OUTSIDE_TOLERANCE)).any():
-            raise CertificateError(f"a point lies {float((reach - radius).max()):.3g} outside its ball; points must stay inside.")
-        shrink = np.where(reach > radius, radius / np.where(reach > 0, reach, 1.0), 1.0)[..., None]
-        return checked._replace(coordinates=q * shrink, basis=basis, spread=None if spread is None else spread * shrink**2)
-
-    def _weights_of(self, network: Any) -> tuple[np.ndarray, np.ndarray]:
-        if not hasattr(network, "neurons") or not hasattr(network, "coefficients") or not hasattr(network, "activation"):
-            raise InputError(f"a {type(network).__name__} was given; a PolynomialNetwork is needed.")
-        neurons, coefficients = to_numpy(network.neurons, np.float64), to_numpy(network.coefficients, np.float64)
-        coefficients = coefficients.reshape(len(neurons), -1) if coefficients.size else np.zeros((len(neurons), self.n_outputs))
-        if neurons.shape[1] != self.rows.d or coefficients.shape[1] != self.n_outputs:
-            raise InputError(
-                f"the network has {neurons.shape[1]} features and {coefficients.shape[1]} outputs; "
-                f"the problem has {self.rows.d} and {self.n_outputs}."
-            )
-        if not np.allclose(tuple(network.activation), self.activation, rtol=1e-12, atol=0):
-            raise InputError(f"the network's activation is {tuple(network.activation)}; the problem's is {self.activation}.")
-        shift, scale = to_numpy(network.shift), to_numpy(network.scale)
-        if (shift != 0).any() or (scale != 1).any():
-            raise InputError("the network scales its inputs itself; give the network in the units of the problem's X.")
-        norms = np.linalg.norm(neurons, axis=1, keepdims=True)
-        if len(neurons) and np.abs(norms - 1.0).max() > 1e-5:
-            raise InputError(f"a neuron has norm {norms.flat[np.abs(norms - 1.0).argmax()]:.6g}; unit neurons are needed.")
-        return neurons / norms, coefficients
-
     def zero_multipliers(self, component: int) -> list:
         """Atoms of the zero network: its multipliers at the rows themselves."""
         atoms = []
@@ -317,10 +249,6 @@ class PolynomialProblem:
             _, z = terms.loss.multipliers(terms.offset)
             atoms.append(bound.Atoms(terms, z[None], None, None))
         return atoms
-
-
-def _is_orthonormal(basis: np.ndarray) -> bool:
-    return bool(np.abs(basis @ basis.T - np.eye(len(basis))).max(initial=0.0) < 1e-12)
 
 
 def _like(array: Any):
@@ -342,7 +270,9 @@ def _activation(value: Any) -> tuple[float, float, float]:
     try:
         a, b, c = (float(part) for part in value)
     except (TypeError, ValueError):
-        raise InputError(f"activation={value!r}; three numbers (a, b, c) of s(t) = a t^2 + b t + c are needed.") from None
+        raise InputError(
+            f"activation={value!r}; three numbers (a, b, c) of s(t) = a t^2 + b t + c are needed."
+        ) from None
     if not np.isfinite([a, b, c]).all():
         raise InputError(f"activation={value!r}; the three coefficients must be finite.")
     if a == 0 and b == 0:

@@ -57,9 +57,7 @@ def _cross_entropy(scores: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 _LOSSES: dict[str, LossOfScores] = {"margin": _margin_loss, "cross_entropy": _cross_entropy}
 
 
-def attack_settings(
-    network: Any, method: Any, steps: Any, step_size: Any, restarts: Any, loss: Any
-) -> Settings:
+def attack_settings(network: Any, method: Any, steps: Any, step_size: Any, restarts: Any, loss: Any) -> Settings:
     if not isinstance(network, torch.nn.Module):
         raise InputError(f"attack needs a torch module, got {type(network).__name__}.")
     if method not in ("pgd", "fgsm"):
@@ -70,9 +68,7 @@ def attack_settings(
     if step_size is not None and not (isinstance(step_size, (int, float)) and 0 < step_size < math.inf):
         raise InputError(f"step_size must be a positive number, got {step_size!r}.")
     chosen = loss if callable(loss) else _LOSSES[loss]
-    return Settings(
-        method, positive_integer("steps", steps), step_size, positive_integer("restarts", restarts), chosen
-    )
+    return Settings(method, positive_integer("steps", steps), step_size, positive_integer("restarts", restarts), chosen)
 
 
 def positive_integer(name: str, value: Any) -> int:
@@ -98,9 +94,7 @@ def float_rows(X: Array) -> torch.Tensor:
     return X
 
 
-def box(
-    bounds: Any, flat: torch.Tensor, shape: tuple[int, ...]
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+def box(bounds: Any, flat: torch.Tensor, shape: tuple[int, ...]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Spread the box over the features and check that it holds the rows."""
     if bounds is None:
         return None, None
@@ -168,9 +162,7 @@ def scorer(network: torch.nn.Module, shape: tuple[int, ...]) -> Scorer:
         if n == 1 and scores.ndim == 1:  # a module that squeezes
             return scores[None]
         if scores.ndim != 2 or len(scores) != n:
-            raise InputError(
-                f"The network must return (n,) or (n, C) scores, got {tuple(scores.shape)} for n={n}."
-            )
+            raise InputError(f"The network must return (n,) or (n, C) scores, got {tuple(scores.shape)} for n={n}.")
         return scores
 
     return score
@@ -191,9 +183,7 @@ def targets(network: torch.nn.Module, y: Any, n: int, scores: torch.Tensor) -> t
         pairs = [np.array(pair) for pair in ([0, 1], [-1, 1])] if present.dtype.kind != "U" else []
         classes = next((pair for pair in pairs if np.isin(present, pair).all()), present)
         if len(classes) != 2:
-            raise InputError(
-                f"A network with one score needs labels of two values, got {_labels.summary(present)}."
-            )
+            raise InputError(f"A network with one score needs labels of two values, got {_labels.summary(present)}.")
     order = np.argsort(classes)  # a module from elsewhere may list its classes in another order
     positions = _labels.label_indices(y, _labels.as_classes(classes[order]), n)
     return torch.from_numpy(order[positions])

@@ -62,11 +62,11 @@ class _Pairs(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """What is found for g rows; ``delta`` in the unit of the forms, None without balls or if not wanted."""
+    """What is found for g rows; ``delta`` in the unit of the forms, None if not wanted."""
 
     lower: np.ndarray  # (g,)
     attained: np.ndarray  # (g,) margin at the best perturbation
-    size: np.ndarray  # (g,) magnitude of the terms of the margin
+    size: np.ndarray  # (g,) most that the magnitudes of its terms can add up to in the ball
     delta: np.ndarray | None  # (g, d)
 
 
@@ -78,6 +78,9 @@ class Task:
     ----------
     neurons : (m, d)
     coefficients : (m, C)
+        Divided by ``unit``.
+    unit : float
+        The power of two that makes the largest coefficient lie between 1/2 and 1: oracles have tolerances.
     activation : (a, b, c)
     shift, scale : (d,)
     X : (n, d) of any real dtype
@@ -92,6 +95,7 @@ class Task:
 
     neurons: np.ndarray
     coefficients: np.ndarray
+    unit: float
     activation: tuple[float, float, float]
     shift: np.ndarray
     scale: np.ndarray
@@ -120,10 +124,11 @@ class Task:
         labels, radii = _labels.label_indices(y, network.classes, rows.n), per_row("radius", radius, rows.n)
         parts = (network.neurons, network.coefficients, network.shift, network.scale)
         neurons, coefficients, shift, scale = (to_numpy(part, np.float64) for part in parts)
+        unit = float(np.ldexp(1.0, np.frexp(abs(coefficients).max(initial=0.0))[1]))
+        coefficients = coefficients / unit
         device = X.device if is_tensor(X) else None
-        return cls(
-            neurons, coefficients, network.activation, shift, scale, array, labels, radii, norm, device
-        )
+        weights = neurons, coefficients, unit, network.activation, shift, scale
+        return cls(*weights, array, labels, radii, norm, device)
 
     def returned(self, array: np.ndarray) -> Array:
         """Make the array one of the kind of X."""
@@ -134,22 +139,22 @@ class Task:
         n = len(self.X)
         lower, attained, size = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n)
         point = np.array(self.X, dtype=np.float64) if points else None
-        unit = float(self.scale.min())  # of perturbations in the forms, so that D has entries of at most 1
+        step = float(self.scale.min())  # unit of perturbations in the forms: D has entries of at most 1
         robust = bool((self.radius > 0).any())
         for pairs in self._pairs():
-            stretch = unit / self.scale
+            stretch = step / self.scale
             forms = QuadraticForms(self.neurons, pairs.weights, self.activation, stretch, robust, self.norm)
             for rows in self._blocks(pairs):
-                block = self._block(forms, pairs, rows, unit, points)
+                block = self._block(forms, pairs, rows, step, points)
                 lower[rows] = np.minimum(lower[rows], block.lower)
                 size[rows] = np.maximum(size[rows], block.size)
                 better = block.attained < attained[rows]
                 attained[rows[better]] = block.attained[better]
                 if point is not None and block.delta is not None:
-                    point[rows[better]] = self._moved(rows[better], unit * block.delta[better])
+                    point[rows[better]] = self._moved(rows[better], step * block.delta[better])
         finite = np.isfinite(lower)
-        exact = attained - np.where(finite, lower, 0.0) <= EXACT_TOLERANCE * (size + abs(lower))
-        return Found(lower, exact & finite, point)
+        exact = attained - np.where(finite, lower, 0.0) <= EXACT_TOLERANCE * size
+        return Found(self.unit * lower, exact & finite, point)
 
     def _pairs(self) -> Iterator[_Pairs]:
         """Differences of outputs, with the rows of which each is a margin up to its sign."""
@@ -173,41 +178,42 @@ class Task:
         for first in range(0, len(pairs.rows), size):
             yield pairs.rows[first : first + size]
 
-    def _block(
-        self, forms: QuadraticForms, pairs: _Pairs, rows: np.ndarray, unit: float, points: bool
-    ) -> _Block:
-        """Solve some rows for some pairs; ``forms`` measures perturbations in multiples of ``unit``."""
+    def _block(self, forms: QuadraticForms, pairs: _Pairs, rows: np.ndarray, step: float, points: bool) -> _Block:
+        """Solve some rows for some pairs; ``forms`` measures perturbations in multiples of ``step``."""
         labels = self.labels[rows]
         with np.errstate(over="ignore", invalid="ignore"):  # such rows are found just below
-            radius = self.radius[rows] / unit
+            radius = self.radius[rows] / step
             z = (np.asarray(self.X[rows], dtype=np.float64) - self.shift) / self.scale
             products = z @ self.neurons.T
-            allowance = self._allowance(forms, pairs, z, products, radius)
-        sound = (allowance < _LARGEST_TERM).all(1) & (radius < _LARGEST_RADIUS)
+            size, change, rounding = self._limits(forms, pairs, z, products, radius)
+        sound = (rounding < _LARGEST_TERM / max(1.0, self.unit)).all(1) & (radius < _LARGEST_RADIUS)
         products, radius = np.where(sound[:, None], products, 0.0), np.where(sound, radius, 0.0)
         sign = 2.0 * labels - 1.0 if self.coefficients.shape[1] == 1 else np.ones(len(rows))
         K = pairs.weights.shape[1]
         worst = [forms.worst_case(products, _terms(sign, radius, k, K)) for k in range(K)]
-        lower = np.concatenate([part.margin for part in worst]) - allowance.T
-        lower = np.where(sound, lower, -np.inf)
+        lower = np.concatenate([part.margin for part in worst])
+        # Where next to nothing can change, this is better than the tolerance of the linf oracle.
+        lower = np.maximum(lower, (sign[:, None] * forms.outputs(products) - change).T)
+        lower = np.where(sound, lower - rounding.T, -np.inf)
         pair = lower.argmin(0)
         here = pair, np.arange(len(rows))
         attained, delta = self._attained(forms, worst, products, labels, pair, radius, points)
-        return _Block(lower[here], attained, (abs(self._activated(products)) @ pairs.sizes).T[here], delta)
+        return _Block(lower[here], attained, size.T[here], delta)
 
-    def _allowance(
+    def _limits(
         self, forms: QuadraticForms, pairs: _Pairs, z: np.ndarray, products: np.ndarray, radius: np.ndarray
-    ) -> np.ndarray:
-        """Bound what rounding can make of every margin, (g, K): the formula at the top of the file."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Bounds over the balls of the terms, their change, and rounding (top of the file), each (g, K)."""
         m, d = self.neurons.shape
         a, b, c = (abs(number) for number in self.activation)
-        dual = 2 if self.norm == "l2" else 1
+        dual = 2 if True or self.norm == "l2" else 1
         reach = radius[:, None] * np.linalg.norm(forms.stretched, dual, axis=1)
         longest = np.linalg.norm(self.neurons, axis=1).max(initial=0.0)  # 1 but for rounding
         length = longest * np.sqrt((z * z).sum(1))[:, None]
         top = abs(products) + reach
-        terms = (a * top + b) * top + c + (2.0 * a * top + b) * (length + reach)
-        return 4.0 * (d + m + 8) * _EPS * (terms @ pairs.sizes)
+        slope, terms = 2.0 * a * top + b, (a * top + b) * top + c
+        rounding = 4.0 * (d + m + 8) * _EPS * (terms + slope * (length + reach))
+        return terms @ pairs.sizes, (slope * reach) @ pairs.sizes, rounding @ pairs.sizes
 
     def _attained(
         self,
@@ -219,7 +225,7 @@ class Task:
         radius: np.ndarray,
         points: bool,
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Smallest margin (g,) at the candidates of the chosen pair, and the perturbation (g, d) if wanted."""
+        """Smallest margin (g,) that a candidate of the chosen pair has, and where (g, d) if wanted."""
         lowest = self._margins(products, labels)
         delta = np.zeros((len(pair), len(self.scale))) if points else None
         for k in np.unique(pair):
@@ -262,14 +268,16 @@ def _terms(sign: np.ndarray, radius: np.ndarray, k: int, K: int) -> Terms:
 def _candidates(samples: np.ndarray, radius: np.ndarray, norm: str) -> Iterator[np.ndarray]:
     """Points (g, p) of the balls that may attain the bound, from the samples (S, g, p) of the oracle.
 
-    The minimiser for l2. For linf, from the moments m m' + sum_l f_l f_l': m and m +- f_l, which attain it
-    where the moments have rank one, with or without a mean.
+    The minimiser for l2. For linf, where the moments are m m' + sum_l f_l f_l': m and m +- f_l, which attain
+    it where the moments have rank one, with or without a mean, and the samples m +- sqrt(k) f_l themselves,
+    for k factors.
     """
     if norm == "l2":
         yield samples[0]
         return
-    mean = samples.mean(0)
-    yield np.clip(mean, -radius[:, None], radius[:, None])
-    spread = max(1.0, len(samples) / 2) ** 0.5  # the samples are m +- sqrt(number of factors) f_l
+    mean, half = samples.mean(0), radius[:, None]
+    yield np.clip(mean, -half, half)
+    spread = max(1.0, len(samples) / 2) ** 0.5
     for sample in samples:
-        yield np.clip(mean + (sample - mean) / spread, -radius[:, None], radius[:, None])
+        yield np.clip(mean + (sample - mean) / spread, -half, half)
+        yield np.clip(sample, -half, half)

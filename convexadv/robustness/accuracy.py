@@ -71,9 +71,7 @@ class RobustAccuracy:
         names = [*self.by_attack, "attacked", "certified"]
         head = f"clean accuracy {100 * self.clean:.1f} % of {self.n} rows; {self.norm} balls; accuracies in %"
         lines = [["radius", *names]]
-        lines += [
-            [f"{row['radius']:g}", *(f"{100 * row[name]:.1f}" for name in names)] for row in self.rows()
-        ]
+        lines += [[f"{row['radius']:g}", *(f"{100 * row[name]:.1f}" for name in names)] for row in self.rows()]
         widths = [max(len(line[j]) for line in lines) for j in range(len(names) + 1)]
         return "\n".join([head, *("  ".join(map(str.rjust, line, widths)) for line in lines)])
 
@@ -147,8 +145,7 @@ def robust_accuracy(
         for method, kept in unbroken.items():
             kept.append(~attack(double, rows, y, radius, norm, method, **options).success)
     attacked = [
-        np.logical_and.reduce([correct, *(kept[k] for kept in unbroken.values())]).mean()
-        for k in range(len(sizes))
+        np.logical_and.reduce([correct, *(kept[k] for kept in unbroken.values())]).mean() for k in range(len(sizes))
     ]
     by_attack = {method: np.array([kept.mean() for kept in each]) for method, each in unbroken.items()}
     clean = float(correct.mean())

@@ -46,9 +46,7 @@ class RobustnessCertificate:
         return f"RobustnessCertificate({counts}, {ball}, method={self.method!r})"
 
 
-def certify(
-    network: PolynomialNetwork, X: Array, y: Any, radius: Any, norm: str = "l2"
-) -> RobustnessCertificate:
+def certify(network: PolynomialNetwork, X: Array, y: Any, radius: Any, norm: str = "l2") -> RobustnessCertificate:
     """Prove for each row, where possible, that every point of its ball is predicted as labelled.
 
     A row is certified if :func:`worst_case_margin` finds a positive lower bound and the network, in its own

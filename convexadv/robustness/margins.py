@@ -22,8 +22,8 @@ class MarginResult:
         No point of the ball has a smaller margin. An allowance for rounding is subtracted; -inf where the
         network overflows in float64.
     exact : (n,) bool
-        Whether ``lower_bound`` is the worst-case margin itself: a perturbation in the ball attains it to 1e-9
-        of the sum of the magnitudes that make up the margin, sum_j |alpha_j s(u_j . z)|.
+        Whether ``lower_bound`` is the worst-case margin itself: a perturbation in the ball attains it, to 1e-9
+        of the magnitude that the terms alpha_j s(u_j . z) of the margin can add up to in the ball.
     point : (n, d) or None
         Raw inputs in the ball around each row, with the smallest margin that was found; the minimiser where
         ``exact``, up to the rounding of its coordinates.
@@ -45,9 +45,7 @@ class MarginResult:
         return f"MarginResult(rows={len(self.exact)}, {counts}, {ball})"
 
 
-def worst_case_margin(
-    network: PolynomialNetwork, X: Array, y: Any, radius: Any, norm: str = "l2"
-) -> MarginResult:
+def worst_case_margin(network: PolynomialNetwork, X: Array, y: Any, radius: Any, norm: str = "l2") -> MarginResult:
     r"""Bound the margin of every row over its ball from below; exactly for l2.
 
     worst_i = min over ||delta||_p <= r_i of margin_i(x_i + delta),

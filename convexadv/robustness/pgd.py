@@ -169,9 +169,7 @@ def projected_gradient(
         x = x.detach().requires_grad_(True)
         loss, merit = _loss_and_merit(loss_fn(x))
         if not loss.requires_grad:
-            raise InputError(
-                "The loss has no gradient: the network does not depend on its inputs differentiably."
-            )
+            raise InputError("The loss has no gradient: the network does not depend on its inputs differentiably.")
         (gradient,) = torch.autograd.grad(loss.sum(), x)
         with torch.no_grad():
             if keep == "best":

@@ -70,7 +70,7 @@ def solve(
     if solver not in SOLVERS:
         raise InputError(f"solver={solver!r} is unknown; choose one of {', '.join(map(repr, SOLVERS))}.")
     tol = number("tol", tol)
-    limits = {
+    limits: dict[str, Any] = {
         "max_iter": None if max_iter is None else int(number("max_iter", max_iter)),
         "time_limit": None if time_limit is None else number("time_limit", time_limit),
     }
@@ -78,7 +78,15 @@ def solve(
         from .polynomial import solve_torch
 
         return solve_torch(
-            problem, tol=tol, warm_start=warm_start, callback=callback, device=device, dtype=dtype, verbose=verbose, **limits, **options
+            problem,
+            tol=tol,
+            warm_start=warm_start,
+            callback=callback,
+            device=device,
+            dtype=dtype,
+            verbose=verbose,
+            **limits,
+            **options,
         )
     from .conic import solve_conic
 

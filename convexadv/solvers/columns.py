@@ -33,6 +33,7 @@ CANDIDATES = 4
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
 _SHRINKINGS = 14
+_PATIENCE = 40
 
 
 @dataclass
@@ -77,6 +78,7 @@ class ColumnGeneration:
         self.rounds = 0
         self.evaluations = _FIRST_EVALUATIONS
         self._gaps: list[float] = []
+        self._uppers: list[float] = []
 
     @property
     def gap(self) -> float:
@@ -96,9 +98,10 @@ class ColumnGeneration:
         return self.gap <= self.tolerance or self.infeasible
 
     def stalled(self) -> bool:
-        """Whether many rounds brought nothing although perturbations are stored or not needed."""
-        window = 40
-        return len(self._gaps) > window and self._gaps[-1] > 0.98 * self._gaps[-window]
+        """Whether many rounds brought nothing; without a penalty no bound comes and the objective alone is asked."""
+        if self.model.problem.beta == 0:
+            return len(self._uppers) > 5 and self._uppers[-1] > (1.0 - self.tolerance) * self._uppers[-5]
+        return len(self._gaps) > _PATIENCE and self._gaps[-1] > 0.98 * self._gaps[-_PATIENCE]
 
     def start_from(self, neurons: Neurons, smoothing: Smoothing | None = None) -> None:
         """Begin at a network (and its multipliers) instead of zero."""
@@ -112,10 +115,13 @@ class ColumnGeneration:
     def price(self) -> list[Any]:
         """Lower bound of the current multipliers; the most violating directions of every output."""
         atoms = self._atoms()
-        value, extremes, _ = self.exact.problem.component_bound(self.exact.component, atoms, self.exact.rows, CANDIDATES)
+        value, extremes, _ = self.exact.problem.component_bound(
+            self.exact.component, atoms, self.exact.rows, CANDIDATES
+        )
         if value > self.bounds.lower:
             self.bounds.lower, self.bounds.atoms = value, atoms
         self._gaps.append(self.gap)
+        self._uppers.append(self.bounds.upper)
         return extremes
 
     def round(self, keep_going: Callable[[], bool]) -> None:
@@ -170,7 +176,9 @@ class ColumnGeneration:
 
     def _add(self, extremes: list[Any]) -> None:
         torch, beta = self.torch, self.model.problem.beta
-        vectors, signs, outputs = [], [], []
+        vectors: list[Any] = []
+        signs: list[float] = []
+        outputs: list[int] = []
         for output, extreme in enumerate(extremes):
             order = torch.argsort(extreme.values, descending=True)
             for i in order.tolist():
@@ -186,7 +194,9 @@ class ColumnGeneration:
             return
         old = self.state.neurons
         new = Neurons(
-            torch.stack(vectors).to(old.vectors), torch.tensor(signs).to(old.signs), torch.tensor(outputs, device=old.outputs.device)
+            torch.stack(vectors).to(old.vectors),
+            torch.tensor(signs).to(old.signs),
+            torch.tensor(outputs, device=old.outputs.device),
         )
         if not len(old.signs):
             self.state.neurons = new.scaled(self._first_size(new))
@@ -218,7 +228,12 @@ class ColumnGeneration:
         size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
         target = 0.03 * min(self.gap, 1.0) if math.isfinite(self.gap) else 0.03
         found = minimise(
-            function, neurons.vectors.reshape(-1), self.evaluations, max(target, 0.1 * self.tolerance) * 0.1 * size, self.memory, keep_going
+            function,
+            neurons.vectors.reshape(-1),
+            self.evaluations,
+            max(target, 0.1 * self.tolerance) * 0.1 * size,
+            self.memory,
+            keep_going,
         )
         self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))
         self.state.neurons = neurons._replace(vectors=found.point.view(shape))
@@ -267,7 +282,7 @@ class ColumnGeneration:
         sets = []
         for atom in self.bounds.atoms:
             term = next(i for i, terms in enumerate(self.exact.terms) if terms is atom.terms)
-            arrays = [None if part is None else part.cpu().numpy() for part in atom[1:]]
+            arrays: list[Any] = [None if part is None else part.cpu().numpy() for part in atom[1:]]
             sets.append(AtomSet(self.exact.number, term, *arrays))
         return sets
 
@@ -282,5 +297,3 @@ class ColumnGeneration:
         signs, outputs = neurons.signs.cpu().double().numpy()[used], neurons.outputs.cpu().numpy()[used]
         coefficients[np.arange(len(lengths)), outputs] = signs * lengths**2
         return vectors / lengths[:, None], coefficients
-
-

@@ -27,7 +27,13 @@ def consolidated(neurons: Neurons, share: float = NEGLIGIBLE) -> Neurons:
             chosen = neurons.chosen((neurons.outputs == output) & (neurons.signs == sign))
             if len(chosen.signs):
                 vectors = _reduced(chosen.vectors, share)
-                parts.append(Neurons(vectors, vectors.new_full((len(vectors),), sign), chosen.outputs[:1].repeat(len(vectors))))
+                parts.append(
+                    Neurons(
+                        vectors,
+                        vectors.new_full((len(vectors),), sign),
+                        chosen.outputs[:1].repeat(len(vectors)),
+                    )
+                )
     if not parts:
         return neurons
     return Neurons(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -82,7 +82,9 @@ class ComponentModel:
         self.component = problem.components[number]
         self.dtype, self.data_type, self.device, self.torch = torch.float64, data_type, device, torch
         self.directions = self.tensor(self.component.directions)
-        self.terms = [Terms(terms, rows.n, self.tensor, len(self.component.directions)) for terms in self.component.terms]
+        self.terms = [
+            Terms(terms, rows.n, self.tensor, len(self.component.directions)) for terms in self.component.terms
+        ]
         self.scale = None if problem.scale is None else self.tensor(problem.scale)
         self.robust = any(terms.robust for terms in self.terms)
         self.evaluations = 0

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..problems.certificate import OptimalityCertificate
+from ..problems.checking import network_weights
 from ..problems.polynomial import PolynomialProblem
 from .columns import ColumnGeneration
 from .model import ComponentModel, Neurons
@@ -39,7 +40,9 @@ def solve_torch(
 ) -> Solution:
     """Solve a polynomial problem by column generation; arguments as in :func:`convexadv.solve`."""
     if options:
-        raise InputError(f"the torch backend has no option {sorted(options)[0]!r}; see convexadv.solve for its arguments.")
+        raise InputError(
+            f"the torch backend has no option {sorted(options)[0]!r}; see convexadv.solve for its arguments."
+        )
     run = _Run(problem, tol, max_iter, time_limit, callback, verbose, *_place(device, dtype))
     if warm_start is not None:
         run.warm(warm_start)
@@ -78,17 +81,21 @@ class _Run:
         self.columns = []
         for number in range(len(problem.components)):
             model = ComponentModel(problem, number, rows, dtype, device)
-            exact = model if dtype == torch.float64 else ComponentModel(problem, number, exact_rows, torch.float64, device)
+            exact = (
+                model if dtype == torch.float64 else ComponentModel(problem, number, exact_rows, torch.float64, device)
+            )
             self.columns.append(ColumnGeneration(model, exact, 0.9 * tol))
 
     def warm(self, start: Any) -> None:
         network, states = start, None
         if isinstance(start, Solution):
             network, states = start.network, start.variables.get("state")
-        unit, coefficients = self.problem._weights_of(network)
+        unit, coefficients = network_weights(self.problem, network)
         for number, column in enumerate(self.columns):
             model = column.model
-            parts = [(j, o) for j, row in enumerate(coefficients[:, model.component.outputs]) for o in np.flatnonzero(row)]
+            parts = [
+                (j, o) for j, row in enumerate(coefficients[:, model.component.outputs]) for o in np.flatnonzero(row)
+            ]
             alphas = np.array([coefficients[j, model.component.outputs[o]] for j, o in parts])
             vectors = unit[[j for j, _ in parts]] * np.sqrt(np.abs(alphas))[:, None]
             neurons = Neurons(
@@ -147,7 +154,7 @@ class _Run:
         return upper, lower
 
     def _judge(self) -> None:
-        """All components are done; is their sum?"""
+        """Judge the sum, once all components are done."""
         if any(column.infeasible for column in self.columns):
             self.status = Status.INFEASIBLE
             return
@@ -179,7 +186,9 @@ class _Run:
             status = Status.OPTIMAL
         elif self.problem.beta == 0 and status is not Status.INFEASIBLE:
             status = Status.UNCERTIFIED
-        state = [[None if c is None else c.cpu().numpy() for c in column.state.smoothing.centres] for column in self.columns]
+        state = [
+            [None if c is None else c.cpu().numpy() for c in column.state.smoothing.centres] for column in self.columns
+        ]
         variables = {
             "state": state,
             "evaluations": sum(column.model.evaluations for column in self.columns),
@@ -208,5 +217,8 @@ class _Run:
             neurons.append(unit)
             coefficients.append(wide)
         return PolynomialNetwork(
-            np.concatenate(neurons), np.concatenate(coefficients), activation=problem.activation, classes=problem.classes
+            np.concatenate(neurons),
+            np.concatenate(coefficients),
+            activation=problem.activation,
+            classes=problem.classes,
         )

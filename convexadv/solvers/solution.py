@@ -16,16 +16,19 @@ class Status(enum.Enum):
 
     OPTIMAL = "certified: the gap between the objective and the lower bound is within the tolerance."
     INACCURATE = (
-        "the solver stopped before the tolerance; gap and violation are measured. Give it more iterations, or solver='torch'."
+        "the solver stopped before the tolerance; gap and violation are measured. Give it more iterations, "
+        "or use solver='torch'."
     )
     MAX_ITER = "the iteration limit was reached; continue with warm_start=solution or raise max_iter."
     TIME_LIMIT = "the time limit was reached; continue with warm_start=solution or raise time_limit."
     STALLED = (
-        "no further progress at this precision. Loosen tol, use dtype='float64', rescale badly scaled features, or "
-        "compare with a conic solver on a subset."
+        "no further progress at this precision. Loosen tol, use dtype='float64', rescale badly scaled "
+        "features, or compare with a conic solver on a subset."
     )
     STOPPED = "the callback asked to stop; continue with warm_start=solution."
-    INFEASIBLE = "the hard margins or margin curves cannot be met by any network: lower the margin or the radius, or drop rows."
+    INFEASIBLE = (
+        "the hard margins or margin curves cannot be met by any network: lower the margin or the radius, or drop rows."
+    )
     UNCERTIFIED = "beta = 0 leaves no lower bound but the trivial one; choose beta > 0 for a certificate."
     FAILED = "the solver gave no usable answer; its own message is in solution.message."
 
@@ -59,7 +62,8 @@ class Solution:
     ----------
     status : Status
     objective : float
-        Objective of ``network``, recomputed by the problem in float64; infinity if its violation exceeds the tolerance.
+        Objective of ``network``, recomputed by the problem in float64; infinity if its violation exceeds
+        the tolerance.
     lower_bound : float
         ``problem.lower_bound(certificate)``.
     gap : float
@@ -102,10 +106,12 @@ class Solution:
             ("violation", f"{self.violation:.2e}"),
             ("neurons", str(neurons)),
         ]
-        return "\n".join(f"{name:<12} {text}" for name, text in lines + ([("message", self.message)] if self.message else []))
+        return "\n".join(
+            f"{name:<12} {text}" for name, text in lines + ([("message", self.message)] if self.message else [])
+        )
 
 
-def measure(problem: Any, network: Any, certificate: OptimalityCertificate, tolerance: float) -> dict[str, float]:
+def measure(problem: Any, network: Any, certificate: OptimalityCertificate, tolerance: float) -> dict[str, Any]:
     """Objective, bound, gap and violation of a pair (network, certificate), all recomputed by the problem."""
     evaluation = problem.evaluate(network)
     lower = problem.lower_bound(certificate)

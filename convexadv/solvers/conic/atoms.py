@@ -25,9 +25,7 @@ from .program import ConicProgram, Family
 _RANK_TOLERANCE = 1e-11
 
 
-def atoms_of(
-    problem: PolynomialProblem, number: int, program: ConicProgram, dual: np.ndarray
-) -> list[AtomSet]:
+def atoms_of(problem: PolynomialProblem, number: int, program: ConicProgram, dual: np.ndarray) -> list[AtomSet]:
     """Atoms of one component from the multipliers (M,) of its programme."""
     sets = problem.components[number].terms
     found = []

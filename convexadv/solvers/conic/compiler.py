@@ -238,9 +238,7 @@ class _Compiler:
         self.orders += [p + 1] * count
         self.families.append(Family(number, "psd", start, alternative, group, unit))
 
-    def _multipliers(
-        self, sheet: _Sheet, first: np.ndarray, straight: np.ndarray, t: int, square: np.ndarray
-    ) -> None:
+    def _multipliers(self, sheet: _Sheet, first: np.ndarray, straight: np.ndarray, t: int, square: np.ndarray) -> None:
         """lambda I in the block, -(r/s)^2 lambda in the corner; for l_inf a diagonal and its trace."""
         p = len(straight)
         each = p if self.problem.norm == "linf" else 1
@@ -276,18 +274,14 @@ class _Compiler:
         value[:, self.inner :] = self.b / np.sqrt(2.0) * x
         sheet.add(row[:, None], output * self.free + np.arange(self.free), factor[:, None] * value)
 
-    def _gradients(
-        self, sheet: _Sheet, first: np.ndarray, output: int, x: np.ndarray, factor: np.ndarray
-    ) -> None:
+    def _gradients(self, sheet: _Sheet, first: np.ndarray, output: int, x: np.ndarray, factor: np.ndarray) -> None:
         """The off-diagonal column factor/2 D(2a W1 x + b W2), times sqrt(2) as an entry of a vector."""
         p, base = len(self.moving), output * self.free
         rows = first[:, None] + svec.position(np.arange(p), np.full(p, p))
         stretch = factor[:, None] * self.scale  # (l, p)
         i, j = np.broadcast_arrays(self.moving[:, None], np.arange(self.d))
         column = svec.position(i, j)
-        unpack = np.where(
-            i == j, np.sqrt(2.0), 1.0
-        )  # sqrt(2) of this entry over the factor of the entry of W1
+        unpack = np.where(i == j, np.sqrt(2.0), 1.0)  # sqrt(2) of this entry over the factor of the entry of W1
         value = (self.a * stretch)[:, :, None] * (x[:, None, :] * unpack)
         sheet.add(rows[:, :, None], base + column, value)
         sheet.add(rows, base + self.inner + self.moving, 0.5 * self.b * stretch)

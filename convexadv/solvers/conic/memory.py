@@ -94,9 +94,7 @@ def require(problem: PolynomialProblem, solver: str) -> None:
     SolverUnavailableError
         Naming the size, the memory, and the backend that can.
     """
-    worst = max(
-        (size(problem, component) for component in problem.components), key=lambda part: _bytes(part, solver)
-    )
+    worst = max((size(problem, component) for component in problem.components), key=lambda part: _bytes(part, solver))
     needed, free = _bytes(worst, solver), available()
     if needed <= free:
         return

@@ -62,13 +62,9 @@ def run_cvxpy(
         if type(error).__module__.partition(".")[0] != "mosek":
             raise
         # cvxpy lets MOSEK's own errors through: a licence that ran out since it was asked for
-        raise SolverUnavailableError(
-            f'solver="MOSEK" stopped with {error!r}; solver="torch" can be used.'
-        ) from error
+        raise SolverUnavailableError(f'solver="MOSEK" stopped with {error!r}; solver="torch" can be used.') from error
     statistics = model.solver_stats
-    seconds = (
-        (statistics.solve_time or 0.0) + (statistics.setup_time or 0.0) if statistics is not None else 0.0
-    )
+    seconds = (statistics.solve_time or 0.0) + (statistics.setup_time or 0.0) if statistics is not None else 0.0
     iterations = int(statistics.num_iters or 0) if statistics is not None else 0
     if verbose:
         logger.info("%s through cvxpy: %s", solver, statistics)
@@ -142,9 +138,7 @@ def _squares(program: ConicProgram, matrix: sparse.csr_array, x: Any) -> Any:
     return expanded @ x + scaled * program.offset[picked]
 
 
-def _settings(
-    solver: str, max_iter: int | None, time_limit: float | None, options: dict[str, Any]
-) -> dict[str, Any]:
+def _settings(solver: str, max_iter: int | None, time_limit: float | None, options: dict[str, Any]) -> dict[str, Any]:
     """Limits and options by the names that cvxpy's interface to the solver has for them."""
     names = {
         "MOSEK": ("MSK_IPAR_INTPNT_MAX_ITERATIONS", "MSK_DPAR_OPTIMIZER_MAX_TIME"),
