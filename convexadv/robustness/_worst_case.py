@@ -206,7 +206,7 @@ class Task:
         """Bounds over the balls of the terms, their change, and rounding (top of the file), each (g, K)."""
         m, d = self.neurons.shape
         a, b, c = (abs(number) for number in self.activation)
-        dual = 2 if True or self.norm == "l2" else 1
+        dual = 2 if self.norm == "l2" else 1
         reach = radius[:, None] * np.linalg.norm(forms.stretched, dual, axis=1)
         longest = np.linalg.norm(self.neurons, axis=1).max(initial=0.0)  # 1 but for rounding
         length = longest * np.sqrt((z * z).sum(1))[:, None]
