@@ -48,7 +48,8 @@ def solve(
     device : str, optional
         torch device; "cpu" by default.
     dtype : {"float64", "float32"}
-        Arithmetic of the torch backend. The certificate and the objective are always computed in float64.
+        Arithmetic of the two products with the data in the torch backend. float32 gives way to float64 where its
+        precision is exhausted; all else, the certificate and the objective are always float64.
     verbose : bool
         Let the solver report its progress through ``logging``.
     **options

@@ -245,7 +245,9 @@ class ColumnGeneration:
         self.state.smoothing = smoothing._replace(centres=centres)
 
     def _tune(self) -> None:
-        """Let the barrier follow the gap, and press harder on constraints that stay violated."""
+        """Let the barrier follow the gap, press harder on constraints that stay violated, leave exhausted float32."""
+        if self.model is not self.exact and len(self._gaps) > 3 and self._gaps[-1] > 0.5 * self._gaps[-4]:
+            self.model = self.exact
         smoothing = self.state.smoothing
         if self.model.robust and self.model.problem.norm == "l2":
             bounds = self.bounds
