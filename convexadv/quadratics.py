@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ._arrays import Array, namespace
+from ._arrays import Array, namespace, small_in_numpy
 
 _NEWTON_STEPS = 60
 _NORM_TOLERANCE = 2e-15
@@ -25,6 +25,7 @@ class BallMinimum(NamedTuple):
     """(n,) multiplier of the ball."""
 
 
+@small_in_numpy
 def ball_minimum(curvature: Array, gradient: Array, radius: Array, sphere: bool = False) -> BallMinimum:
     r"""Minimise many diagonal quadratics on balls, or on spheres, exactly.
 
@@ -121,9 +122,14 @@ class SmoothMinimum(NamedTuple):
     """(n, p) derivative of the value with respect to 2 g."""
     spread: Array
     """(n, p) variances: mean^2 + spread is the derivative with respect to B; sums to at most r^2 - ||mean||^2."""
+    multiplier: Array
+    """(n,) the maximiser t, a start for similar problems."""
 
 
-def smooth_ball_minimum(curvature: Array, gradient: Array, radius: Array, nu: float) -> SmoothMinimum:
+@small_in_numpy
+def smooth_ball_minimum(
+    curvature: Array, gradient: Array, radius: Array, nu: float, start: Array | None = None
+) -> SmoothMinimum:
     r"""The minimum over the ball smoothed by the barrier of its S-procedure inequality.
 
     Adding nu log det of the matrix inequality to the dual of :func:`ball_minimum` leaves one scalar equation a row,
@@ -143,6 +149,8 @@ def smooth_ball_minimum(curvature: Array, gradient: Array, radius: Array, nu: fl
     radius : (n,)
     nu : float
         Positive weight of the barrier, in units of the value.
+    start : (n,), optional
+        Multipliers of a similar problem.
     """
     xp = namespace(gradient)
     inside = radius > 0
@@ -151,17 +159,19 @@ def smooth_ball_minimum(curvature: Array, gradient: Array, radius: Array, nu: fl
     curvature = curvature + base[:, None]
     ball = radius * radius
     need = xp.maximum(xp.abs(gradient) / radius[:, None], (nu / ball)[:, None]) - curvature
-    shift = xp.clip(xp.maximum(xp.amax(need, -1), nu / ball - base), 0.0, None)
+    left = xp.clip(xp.maximum(xp.amax(need, -1), nu / ball - base), 0.0, None)
+    shift = left if start is None else xp.maximum(left, start - base)
     for _ in range(_NEWTON_STEPS):
         inverse = 1.0 / (curvature + shift[:, None])
         mean, spread, slack = -gradient * inverse, nu * inverse, nu / (base + shift)
         square = mean * mean
         size = (square + spread).sum(-1) + slack
         slope = ((2.0 * square + spread) * inverse).sum(-1) + slack / (base + shift)
-        # Newton on size^(-1/2), concave and increasing: monotone from the left
-        step = 2.0 * size / slope * (xp.sqrt(size / ball) - 1.0)
-        shift = shift + xp.clip(step, 0.0, None)
-        if not bool((step > 1e-13 * (shift + nu / ball)).any()):
+        # Newton on size^(-1/2), concave and increasing: monotone from the left, and one step from the right lands left
+        moved = xp.maximum(left, shift + 2.0 * size / slope * (xp.sqrt(size / ball) - 1.0))
+        settled = bool((xp.abs(moved - shift) <= 1e-12 * (moved + nu / ball)).all())
+        shift = moved
+        if settled:
             break
     t = base + shift
     inverse = 1.0 / (curvature + shift[:, None])
@@ -172,7 +182,7 @@ def smooth_ball_minimum(curvature: Array, gradient: Array, radius: Array, nu: fl
     # rounding must not take the moment out of the ball
     excess = xp.clip(((mean * mean + spread).sum(-1)) / ball, 1.0, None)
     mean, spread = mean / xp.sqrt(excess)[:, None], spread / excess[:, None]
-    return SmoothMinimum(value * kept, mean * kept[:, None], spread * kept[:, None])
+    return SmoothMinimum(value * kept, mean * kept[:, None], spread * kept[:, None], t)
 
 
 class SphereMaximum(NamedTuple):

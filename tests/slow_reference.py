@@ -158,10 +158,10 @@ def ball_minimum(Q, g, radius):
     g = vectors.T @ g
     base = max(0.0, -eigenvalues[0])
     gaps = eigenvalues + base
-    low, high = 0.0, np.linalg.norm(g) / radius + 1e-300
     moved = lambda shift: np.divide(g, gaps + shift, out=np.zeros_like(g), where=gaps + shift > 0)  # noqa: E731
-    for _ in range(200):
-        middle = 0.5 * (low + high)
+    low, high = 0.0, np.linalg.norm(g) / radius
+    high = 0.0 if np.linalg.norm(moved(0.0)) <= radius and not (g[gaps == 0] != 0).any() else high
+    while low < (middle := 0.5 * (low + high)) < high:
         low, high = (middle, high) if np.linalg.norm(moved(middle)) > radius else (low, middle)
     return -g @ moved(high) - (base + high) * radius**2
 

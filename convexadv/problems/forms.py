@@ -95,7 +95,7 @@ class QuadraticForms:
         nu : float
             Weight of the barrier that smooths the l2 oracle; 0 for the exact one.
         warm : dict, optional
-            Keeps the states of the l_inf oracle from call to call.
+            Keeps the states of the iterative oracles from call to call.
         """
         xp = self.xp
         products = products if terms.row is None else products[terms.row]
@@ -108,7 +108,7 @@ class QuadraticForms:
             for direction, index in terms.groups[k]:
                 chosen, sign = _at(products, index), _at(terms.sign[k], index)
                 if self.norm == "l2":
-                    change, sample = self._ball(chosen, sign, terms, direction, index, nu)
+                    change, sample = self._ball(chosen, sign, terms, direction, index, nu, warm, (id(terms), k, direction))
                 else:
                     change, sample = self._box(chosen, sign, terms, direction, index, warm, (id(terms), k, direction))
                 parts.append((index, sign * _at(values, index)[:, direction] + change))
@@ -133,14 +133,16 @@ class QuadraticForms:
         """(g, m) half the derivative of the signed output along every D u_j."""
         return 0.5 * sign[:, None] * ((2.0 * self.a * products + self.b) * self.weights[:, direction])
 
-    def _ball(self, products, sign, terms, direction, index, nu) -> tuple[Array, Samples]:
+    def _ball(self, products, sign, terms, direction, index, nu, warm, key) -> tuple[Array, Samples]:
         """Change of the margin over the ball, exact or smoothed, and the minimiser in the eigenbasis of the direction."""
         vectors = self.vectors[direction]
         gradient = self._slope(products, sign, direction) @ (self.coordinates @ vectors)
         curvature = sign[:, None] * self.eigenvalues[direction] + _at(terms.curvature, index)[:, None]
         radius = _at(terms.radius, index)
         if nu > 0:
-            smooth = smooth_ball_minimum(curvature, gradient, radius, nu)
+            smooth = smooth_ball_minimum(curvature, gradient, radius, nu, None if warm is None else warm.get(key))
+            if warm is not None:
+                warm[key] = smooth.multiplier
             value, mean, spread = smooth.value, smooth.mean, smooth.spread[None, None]
         else:
             value, mean, _ = ball_minimum(curvature, gradient, radius)

@@ -27,8 +27,10 @@ from .radial import FEASIBLE, best_multiple, objective_of_multiples
 
 MU = 0.1
 """Proximal weight, in units of the shortfall (margins of one)."""
-NU = 0.02
+NU = 0.002
 """Weight of the barrier of the worst case, as a share of the gap over the order of its inequality."""
+ETA = 1.0
+"""Accuracy of a refinement: gradient below this share of the gap, times a tenth of the size of the penalty's gradient."""
 CANDIDATES = 4
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
@@ -226,7 +228,7 @@ class ColumnGeneration:
 
         self.memory.clear()
         size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
-        target = 0.03 * min(self.gap, 1.0) if math.isfinite(self.gap) else 0.03
+        target = ETA * min(self.gap, 1.0) if math.isfinite(self.gap) else ETA
         found = minimise(
             function,
             neurons.vectors.reshape(-1),

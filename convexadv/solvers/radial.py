@@ -39,7 +39,7 @@ def best_multiple(value: Callable[[float], tuple[float, float]], low: float, hig
     first, second = right - _GOLDEN * (right - left), left + _GOLDEN * (right - left)
     at_first, at_second = value(math.exp(first)), value(math.exp(second))
     for _ in range(_STEPS):
-        if right - left < 1e-9:
+        if right - left < 1e-5:
             break
         if at_first[0] <= at_second[0]:
             right, second, at_second = second, first, at_first
