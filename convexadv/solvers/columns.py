@@ -93,7 +93,7 @@ class ColumnGeneration:
     @property
     def infeasible(self) -> bool:
         """Whether the bound proves that the constraints cannot be met (it exceeds any sensible objective)."""
-        return self.bounds.lower > 1e7 * max(self.zero_objective, 1e-300)
+        return self.bounds.lower > 1e6 * max(self.zero_objective, 1e-300)
 
     def done(self) -> bool:
         """Whether the gap is closed."""
@@ -258,7 +258,7 @@ class ColumnGeneration:
             order = len(self.state.neurons.signs) + 2
             smoothing = smoothing._replace(nu=NU * gap / order)
         if self._constrained() and not math.isfinite(self.bounds.upper) and self.rounds > 3:
-            smoothing = smoothing._replace(hard=0.3 * smoothing.hard)
+            smoothing = smoothing._replace(hard=0.1 * smoothing.hard)
         self.state.smoothing = smoothing
 
     def _keep_best(self) -> None:
