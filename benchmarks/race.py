@@ -6,6 +6,7 @@ Prints one line of JSON. The objective and the bound are recomputed by the probl
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import sys
@@ -35,7 +36,14 @@ def main() -> None:
     threshold = zero_threshold(X, y)
     beta = threshold / race.divisor if race.beta is None else race.beta
     problem = ca.PolynomialProblem(X, y, radius=race.radius, beta=beta)
-    report = {"n": len(X), "d": X.shape[1], "radius": race.radius, "beta": beta, "threshold": threshold, "loss": "hinge"}
+    report = {
+        "n": len(X),
+        "d": X.shape[1],
+        "radius": race.radius,
+        "beta": beta,
+        "threshold": threshold,
+        "loss": "hinge",
+    }
     times, solution = _timed(problem, arguments, race, X, y, report, baseline)
     report |= _measured(problem, solution, X, y) | {"seconds": float(np.median(times)), "all_seconds": times}
     sys.stdout.write(json.dumps(report) + "\n")
@@ -51,13 +59,20 @@ def zero_threshold(X: np.ndarray, y: np.ndarray) -> float:
     return max(float(extreme.value) for extreme in extremes)
 
 
-def _timed(problem: Any, arguments: Any, race: Any, X: Any, y: Any, report: dict, baseline: int) -> tuple[list[float], Any]:
+def _timed(
+    problem: Any, arguments: Any, race: Any, X: Any, y: Any, report: dict, baseline: int
+) -> tuple[list[float], Any]:
     """Seconds of every run and the last solution; for a conic solver its own solve time."""
     if arguments.solver != "torch":
         solution = ca.solve(problem, solver=arguments.solver, tol=race.tol, time_limit=arguments.time_limit)
         report["compile_seconds"] = solution.variables["compile_time"]
         return [solution.solve_time], solution
-    options = {"tol": race.tol, "time_limit": arguments.time_limit, "device": arguments.device, "dtype": arguments.dtype}
+    options = {
+        "tol": race.tol,
+        "time_limit": arguments.time_limit,
+        "device": arguments.device,
+        "dtype": arguments.dtype,
+    }
     _warm_up(problem, X, y, options, full=race.runs > 1)
     restart_peak()
     times: list[float] = []
@@ -106,10 +121,8 @@ def _measured(problem: Any, solution: Any, X: np.ndarray, y: np.ndarray) -> dict
 
 def restart_peak() -> None:
     """Forget the peak of the memory so far, where the system allows it (Linux)."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def peak() -> int:

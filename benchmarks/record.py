@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -17,6 +18,7 @@ from convexadv.cli.output import to_json
 RESULTS = Path(__file__).parent / "results"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 _PACKAGES = ("numpy", "scipy", "torch", "cvxpy", "clarabel", "scs", "scikit-learn")
+_LIST = re.compile(r"\[[^][{}]*\]")  # a list of plain values: on one line
 _ROOT = Path(__file__).parents[1]
 
 
@@ -55,7 +57,7 @@ def write(path: Path, document: dict[str, Any]) -> None:
     """Write a document as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(str(path), "w") as file:
-        file.write(to_json(document) + "\n")
+        file.write(_LIST.sub(lambda found: " ".join(found.group().split()), to_json(document)) + "\n")
 
 
 def _commit() -> str:

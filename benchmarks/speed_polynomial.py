@@ -10,7 +10,6 @@ import argparse
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,14 @@ def _race(name: str, solver: str, arguments: argparse.Namespace) -> dict[str, An
     command = [sys.executable, "-m", "benchmarks.race", name, solver]
     command += ["--threads", str(arguments.threads), "--time-limit", str(limit)]
     command += ["--device", arguments.device, "--dtype", arguments.dtype, *["--quick"] * arguments.quick]
-    result = {"row": name, "solver": solver, "tol": race.tol, "data": race.data, "time_limit": limit, "target": race.target}
+    result = {
+        "row": name,
+        "solver": solver,
+        "tol": race.tol,
+        "data": race.data,
+        "time_limit": limit,
+        "target": race.target,
+    }
     result["memory_target"], result["ratio_target"] = race.memory_target, race.conic_ratio
     root = Path(__file__).parents[1]
     try:
@@ -73,7 +79,11 @@ def _race(name: str, solver: str, arguments: argparse.Namespace) -> dict[str, An
     except subprocess.TimeoutExpired:
         return {**result, "status": "failed", "message": "ended: it did not stop at its time limit"}
     if done.returncode:
-        return {**result, "status": "failed", "message": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]}
+        return {
+            **result,
+            "status": "failed",
+            "message": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1],
+        }
     return {**result, **json.loads(done.stdout.splitlines()[-1])}
 
 
@@ -87,7 +97,13 @@ def _ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 ratio = other["seconds"] / mine["seconds"]
                 finished = other["status"] != "time_limit"
                 ratios.append(
-                    {"row": mine["row"], "solver": other["solver"], "ratio": ratio, "target": target, "finished": finished}
+                    {
+                        "row": mine["row"],
+                        "solver": other["solver"],
+                        "ratio": ratio,
+                        "target": target,
+                        "finished": finished,
+                    }
                 )
     return ratios
 
@@ -97,7 +113,9 @@ def _text(document: dict[str, Any]) -> str:
     for ratio in document["ratios"]:
         target = f" (to reach: {ratio['target']:g})" if ratio["target"] else ""
         least = "" if ratio["finished"] else "more than "
-        lines.append(f"{ratio['row']}: torch is {least}{ratio['ratio']:.0f} times faster than {ratio['solver']}{target}.")
+        lines.append(
+            f"{ratio['row']}: torch is {least}{ratio['ratio']:.0f} times faster than {ratio['solver']}{target}."
+        )
     failures = [result for result in document["results"] if result["status"] == "failed"]
     return "\n".join(lines + [f"{each['row']}, {each['solver']}: {each['message']}" for each in failures])
 
@@ -158,7 +176,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="of the torch backend")
     parser.add_argument("--dtype", default="float64", choices=("float64", "float32"), help="of the torch backend")
     parser.add_argument("--quick", action="store_true", help="small versions of the same data, for a check in a minute")
-    parser.add_argument("--out", type=Path, help="JSON file; by default results/speed_polynomial.json of a full run on the CPU")
+    parser.add_argument(
+        "--out", type=Path, help="JSON file; by default results/speed_polynomial.json of a full run on the CPU"
+    )
     return parser.parse_args()
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ._arrays import Array, namespace, small_in_numpy
+from ._arrays import Array, namespace, rows_in_numpy
 
 _NEWTON_STEPS = 60
 _NORM_TOLERANCE = 2e-15
+_SMOOTH_TOLERANCE = 1e-9
 
 
 class BallMinimum(NamedTuple):
@@ -25,7 +26,7 @@ class BallMinimum(NamedTuple):
     """(n,) multiplier of the ball."""
 
 
-@small_in_numpy
+@rows_in_numpy
 def ball_minimum(curvature: Array, gradient: Array, radius: Array, sphere: bool = False) -> BallMinimum:
     r"""Minimise many diagonal quadratics on balls, or on spheres, exactly.
 
@@ -126,7 +127,7 @@ class SmoothMinimum(NamedTuple):
     """(n,) the maximiser t, a start for similar problems."""
 
 
-@small_in_numpy
+@rows_in_numpy
 def smooth_ball_minimum(
     curvature: Array, gradient: Array, radius: Array, nu: float, start: Array | None = None
 ) -> SmoothMinimum:
@@ -161,15 +162,15 @@ def smooth_ball_minimum(
     need = xp.maximum(xp.abs(gradient) / radius[:, None], (nu / ball)[:, None]) - curvature
     left = xp.clip(xp.maximum(xp.amax(need, -1), nu / ball - base), 0.0, None)
     shift = left if start is None else xp.maximum(left, start - base)
+    square = gradient * gradient
     for _ in range(_NEWTON_STEPS):
-        inverse = 1.0 / (curvature + shift[:, None])
-        mean, spread, slack = -gradient * inverse, nu * inverse, nu / (base + shift)
-        square = mean * mean
-        size = (square + spread).sum(-1) + slack
-        slope = ((2.0 * square + spread) * inverse).sum(-1) + slack / (base + shift)
+        inverse, slack = 1.0 / (curvature + shift[:, None]), nu / (base + shift)
+        moment = inverse * (square * inverse + nu)
+        size = moment.sum(-1) + slack
+        slope = (inverse * (2.0 * moment - nu * inverse)).sum(-1) + slack * slack / nu
         # Newton on size^(-1/2), concave and increasing: monotone from the left, and one step from the right lands left
         moved = xp.maximum(left, shift + 2.0 * size / slope * (xp.sqrt(size / ball) - 1.0))
-        settled = bool((xp.abs(moved - shift) <= 1e-12 * (moved + nu / ball)).all())
+        settled = bool((xp.abs(moved - shift) <= _SMOOTH_TOLERANCE * (moved + nu / ball)).all())
         shift = moved
         if settled:
             break

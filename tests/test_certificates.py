@@ -127,8 +127,8 @@ def slow_bound(setting, problem, certificate):
         kappa = max(sphere_maximum(M[:d, :d], M[:d, d]) + M[d, d] for M in both)
         if kappa <= 0:
             continue
-        top = max((z / part.terms[t].loss.upper for (t, _), z in totals.items()), default=0.0)
-        limit = min(problem.beta / kappa, 1 / top if top > 0 else np.inf)
+        bounded = [z for (t, _), z in totals.items() if part.terms[t].loss.name in ("hinge", "logistic") and z > 0]
+        limit = min(problem.beta / kappa, 1 / max(bounded) if bounded else np.inf)
         sets = [(part.terms[t].weight[g], CONJUGATE[part.terms[t].loss.name], z) for (t, g), z in totals.items()]
         loss = lambda t, gain=gain, sets=sets: sum(w * h(t * z) for w, h, z in sets) - t * gain  # noqa: E731
         best = minimize_scalar(loss, bounds=(0, limit), method="bounded", options={"xatol": 1e-9 * limit})

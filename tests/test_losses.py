@@ -168,9 +168,7 @@ def shortfalls(k, g=60, seed=0):
     return u, centre
 
 
-@pytest.mark.parametrize(
-    ("name", "k"), [(name, k) for name in SOFT for k in (1, 2, 3) if name != "squared" or k == 1]
-)
+@pytest.mark.parametrize(("name", "k"), [(name, k) for name in SOFT for k in (1, 2, 3) if name != "squared" or k == 1])
 def test_multipliers_without_smoothing(name, k):
     loss = LOSSES[name]
     u, _ = shortfalls(k)

@@ -108,7 +108,9 @@ class QuadraticForms:
             for direction, index in terms.groups[k]:
                 chosen, sign = _at(products, index), _at(terms.sign[k], index)
                 if self.norm == "l2":
-                    change, sample = self._ball(chosen, sign, terms, direction, index, nu, warm, (id(terms), k, direction))
+                    change, sample = self._ball(
+                        chosen, sign, terms, direction, index, nu, warm, (id(terms), k, direction)
+                    )
                 else:
                     change, sample = self._box(chosen, sign, terms, direction, index, warm, (id(terms), k, direction))
                 parts.append((index, sign * _at(values, index)[:, direction] + change))
