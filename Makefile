@@ -23,7 +23,7 @@ $(READY): setup.cfg constraints.txt
 	touch $@
 
 demo: $(READY)
-	$(BIN)/convexadv demo --out demo
+	$(THREADS) $(BIN)/convexadv demo --out demo
 
 test: $(READY)
 	$(THREADS) $(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -41,7 +41,7 @@ types: $(READY)
 
 # Each notebook runs from top to bottom in its own folder; the files are left as they are.
 notebooks: $(READY)
-	set -e; for book in $(sort $(wildcard notebooks/*.ipynb)); do $(BIN)/jupyter-execute "$$book"; done
+	set -e; for book in $(sort $(wildcard notebooks/*.ipynb)); do $(THREADS) $(BIN)/jupyter-execute "$$book"; done
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from importlib import metadata
@@ -18,7 +18,6 @@ from convexadv.cli.output import to_json
 RESULTS = Path(__file__).parent / "results"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 _PACKAGES = ("numpy", "scipy", "torch", "cvxpy", "clarabel", "scs", "scikit-learn")
-_LIST = re.compile(r"\[[^][{}]*\]")  # a list of plain values: on one line
 _ROOT = Path(__file__).parents[1]
 
 
@@ -57,7 +56,18 @@ def write(path: Path, document: dict[str, Any]) -> None:
     """Write a document as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(str(path), "w") as file:
-        file.write(_LIST.sub(lambda found: " ".join(found.group().split()), to_json(document)) + "\n")
+        file.write(_indented(json.loads(to_json(document))) + "\n")
+
+
+def _indented(value: Any, margin: str = "") -> str:
+    """JSON with a line for every entry of a dictionary or list of dictionaries; lists of numbers stay on one line."""
+    inner = margin + " "
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key)}: {_indented(part, inner)}" for key, part in value.items()]
+        return f"{{\n{inner}" + f",\n{inner}".join(parts) + f"\n{margin}}}"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f"[\n{inner}" + f",\n{inner}".join(_indented(part, inner) for part in value) + f"\n{margin}]"
+    return json.dumps(value)
 
 
 def _commit() -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-BETAS = (0.03, 0.01, 0.003, 0.001, 0.0003)
+BETAS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 TRAIN, VALIDATION = 0.6, 0.2
 METRICS = ("clean", "fgsm", "pgd", "certified", "l2")
 
@@ -45,16 +45,16 @@ SETTINGS = {
         l2=(0.02, 0.04, 0.06, 0.08, 0.1, 0.12),
         trainings={
             "standard": _STANDARD,
-            "robust": Training("l2", (0.02, 0.04, 0.06, 0.08)),
+            "robust": Training("l2", (0.02, 0.04, 0.08)),
             "robust-linf": Training("linf", (0.005, 0.01, 0.02)),
         },
     ),
     "breast-cancer-wisconsin": Setting(
-        linf=(0.02, 0.04, 0.06, 0.08, 0.1, 0.12),
+        linf=(0.01, 0.02, 0.04, 0.06, 0.08, 0.1),
         l2=(0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
         trainings={
             "standard": _STANDARD,
-            "robust": Training("l2", (0.05, 0.1, 0.15, 0.2)),
+            "robust": Training("l2", (0.05, 0.1, 0.2)),
             "robust-linf": Training("linf", (0.02, 0.04, 0.06)),
         },
     ),
@@ -63,7 +63,7 @@ SETTINGS = {
         l2=(0.02, 0.04, 0.06, 0.08, 0.1, 0.12),
         trainings={
             "standard": _STANDARD,
-            "robust": Training("l2", (0.02, 0.04, 0.06, 0.08)),
+            "robust": Training("l2", (0.02, 0.04, 0.08)),
             "robust-linf": Training("linf", (0.005, 0.01, 0.02)),
         },
     ),
@@ -133,6 +133,7 @@ def run(task: Task) -> dict[str, Any]:
     result: dict[str, Any] = {
         "seed": task.seed,
         "rows": [len(train), len(validation), len(test)],
+        "majority": int((y[test] == _majority(y[train])).sum()),
         "unit_in_deviations": float(1.0 / np.median(deviations[deviations > 0])),
         "trainings": {},
     }
@@ -146,6 +147,11 @@ def run(task: Task) -> dict[str, Any]:
             "chosen": _chosen(fits, X[test], y[test], setting, task),
         }
     return result
+
+
+def _majority(y: np.ndarray) -> Any:
+    labels, counts = np.unique(y, return_counts=True)
+    return labels[counts.argmax()]
 
 
 def _chosen(fits: list[Fit], X: np.ndarray, y: np.ndarray, setting: Setting, task: Task) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from benchmarks.uci_fits import CRITERIA, METRICS, SETTINGS
 from convexadv.cli.output import table
 
 LEVEL = 0.95
+_KEPT = ("radius", "beta", "certified_fit", *METRICS)
 _CRITERION = {
     "size": "PGD accuracy on the validation rows at the size of the line",
     "mean": "mean PGD accuracy on the validation rows over all linf sizes",
@@ -23,7 +23,7 @@ LEGEND = """Accuracies on the test rows in %, means over the splits. Differences
 corrected resampled t interval, which allows for the rows that splits share; * marks an interval without 0 (no
 correction for the number of comparisons). FGSM and PGD (linf) bound the accuracy under the worst linf perturbation
 from above, certified (diagonal multipliers) from below; l2 is the exact accuracy under the worst l2 perturbation of
-the size beside it."""
+the size beside it. Sizes in brackets: neither network beats the most frequent class there."""
 
 
 def interval(differences: np.ndarray, test_to_train: float) -> tuple[float, float]:
@@ -45,40 +45,49 @@ def summarise(name: str, splits: list[dict[str, Any]]) -> dict[str, Any]:
     """Means of every training and differences of every robust one to the standard one, for every criterion."""
     rows, trainings = splits[0]["rows"], list(splits[0]["trainings"])
     return {
+        "seeds": [each["seed"] for each in splits],
         "rows": dict(zip(("train", "validation", "test"), rows, strict=True)),
         "linf_sizes": SETTINGS[name].linf,
         "l2_sizes": SETTINGS[name].l2,
         "unit_in_deviations": float(np.median([each["unit_in_deviations"] for each in splits])),
+        "majority": round(float(np.mean([each["majority"] for each in splits])) / rows[2], 4),
         "fits": {training: _fits(splits, training) for training in trainings},
         "criteria": {criterion: _criterion(splits, criterion, trainings) for criterion in CRITERIA},
-        "splits": splits,
     }
 
 
 def _criterion(splits: list[dict[str, Any]], criterion: str, trainings: list[str]) -> dict[str, Any]:
     train, _, test = splits[0]["rows"]
-    chosen = {name: [each["trainings"][name]["chosen"][criterion] for each in splits] for name in trainings}
-    values = {
-        name: {metric: np.array([fit[metric] for fit in parts]) / test for metric in METRICS}
-        for name, parts in chosen.items()
+    chosen = {
+        name: {key: np.array([each["trainings"][name]["chosen"][criterion][key] for each in splits]) for key in _KEPT}
+        for name in trainings
     }
+    correct = {name: {metric: arrays[metric] for metric in METRICS} for name, arrays in chosen.items()}
     return {
         "means": {
-            name: {metric: array.mean(0).round(4) for metric, array in each.items()} for name, each in values.items()
+            name: {metric: (array.mean(0) / test).round(4) for metric, array in arrays.items()}
+            for name, arrays in correct.items()
         },
         "differences": {
             name: {
-                metric: [interval(column, test / train) for column in (array - values["standard"][metric]).T]
-                for metric, array in values[name].items()
+                metric: _differences((array - correct["standard"][metric]) / test, test / train)
+                for metric, array in correct[name].items()
             }
             for name in trainings[1:]
         },
         "chosen": {
-            name: {key: _tally([value for fit in parts for value in fit[key]]) for key in ("radius", "beta")}
-            | {"certified": float(np.mean([fit["certified_fit"] for fit in parts]))}
-            for name, parts in chosen.items()
+            name: {"radius": _tally(arrays["radius"]), "beta": _tally(arrays["beta"])}
+            | {"certified": round(float(arrays["certified_fit"].mean()), 4)}
+            for name, arrays in chosen.items()
         },
+        "correct_rows": correct,
     }
+
+
+def _differences(values: np.ndarray, test_to_train: float) -> list[tuple[float, float]]:
+    """Mean and half width of the interval at every size."""
+    pairs = (interval(column, test_to_train) for column in values.T)
+    return [(round(mean, 5), round(half, 5)) for mean, half in pairs]
 
 
 def _fits(splits: list[dict[str, Any]], training: str) -> dict[str, Any]:
@@ -91,7 +100,7 @@ def _fits(splits: list[dict[str, Any]], training: str) -> dict[str, Any]:
     }
 
 
-def _tally(values: list[float]) -> dict[str, int]:
+def _tally(values: np.ndarray) -> dict[str, int]:
     kinds, counts = np.unique(values, return_counts=True)
     return {f"{kind:g}": int(count) for kind, count in zip(kinds, counts, strict=True)}
 
@@ -100,8 +109,9 @@ def text(name: str, summary: dict[str, Any]) -> str:
     """The tables of a data set and its sentences."""
     rows = ", ".join(f"{count} {part}" for part, count in summary["rows"].items())
     lines = [
-        f"\n=== {name}: {len(summary['splits'])} splits ({rows} rows); one unit of size is "
-        f"{summary['unit_in_deviations']:.1f} standard deviations of a feature"
+        f"\n=== {name}: {len(summary['seeds'])} splits ({rows} rows); one unit of size is "
+        f"{summary['unit_in_deviations']:.1f} standard deviations of a feature; "
+        f"the most frequent class has {100 * summary['majority']:.1f} % of the test rows"
     ]
     for training, fits in summary["fits"].items():
         lines.append(
@@ -122,21 +132,25 @@ def _table(summary: dict[str, Any], criterion: str, training: str) -> str:
     def both(metric: str, k: int) -> str:
         return " | ".join(f"{100 * means[metric][k]:5.1f}" for means in pair)
 
+    def size(metric: str, k: int) -> str:
+        text = f"{summary['l2_sizes' if metric == 'l2' else 'linf_sizes'][k]:g}"
+        return f"({text})" if max(means[metric][k] for means in pair) <= summary["majority"] else text
+
     header = ["linf", "clean", "FGSM", "PGD", "difference", "certified", "difference", "l2", "exact", "difference"]
     lines = [
         [
-            f"{size:g}",
+            size("pgd", k),
             both("clean", k),
             both("fgsm", k),
             both("pgd", k),
             _points(*differences["pgd"][k]),
             both("certified", k),
             _points(*differences["certified"][k]),
-            f"{summary['l2_sizes'][k]:g}",
+            size("l2", k),
             both("l2", k),
             _points(*differences["l2"][k]),
         ]
-        for k, size in enumerate(summary["linf_sizes"])
+        for k in range(len(summary["linf_sizes"]))
     ]
     return table(header, lines)
 
@@ -148,7 +162,9 @@ def _points(mean: float, half: float) -> str:
 
 def sentence(name: str, summary: dict[str, Any], criterion: str, training: str) -> str:
     """What the numbers say about the claim that robust training wins."""
-    differences = summary["criteria"][criterion]["differences"][training]
+    part = summary["criteria"][criterion]
+    differences = part["differences"][training]
+    pair = [part["means"][each]["pgd"] for each in ("standard", training)]
     words = [
         _verdict(_COMPARED[metric], differences[metric], summary["l2_sizes" if metric == "l2" else "linf_sizes"])
         for metric in ("pgd", "certified", "l2")
@@ -158,6 +174,11 @@ def sentence(name: str, summary: dict[str, Any], criterion: str, training: str) 
         words.append(f"clean {_points(*clean[0]).strip()} points")
     else:
         words.append(_verdict("clean (of the networks chosen for these sizes)", clean, summary["linf_sizes"]))
+    useless = [
+        size for size, *means in zip(summary["linf_sizes"], *pair, strict=True) if max(means) <= summary["majority"]
+    ]
+    if useless:
+        words.append(f"at {_list(useless)} neither beats the most frequent class under PGD")
     return f"{name}, chosen by {criterion}, {training} against standard: {'; '.join(words)}."
 
 
@@ -167,7 +188,7 @@ def _verdict(meaning: str, differences: list[tuple[float, float]], sizes: tuple[
     least, most = min(mean for mean, _ in differences), max(mean for mean, _ in differences)
     undecided = len(sizes) - len(better) - len(worse)
     parts = [f"better at {_list(better)}"] * bool(better) + [f"worse at {_list(worse)}"] * bool(worse)
-    parts += [f"undecided at {'all' if undecided == len(sizes) else 'the other'} {undecided} sizes"] * bool(undecided)
+    parts += [f"undecided at {'all' if undecided == len(sizes) else 'the other'} {undecided}"] * bool(undecided)
     return f"{meaning} {', '.join(parts)} ({100 * least:+.1f} to {100 * most:+.1f} points)"
 
 
@@ -175,23 +196,31 @@ def _list(sizes: list[float]) -> str:
     return ", ".join(f"{size:g}" for size in sizes)
 
 
-def figure(summaries: dict[str, dict[str, Any]], path: Path, criterion: str = "mean") -> None:
-    """Mean accuracy under PGD and certified against the linf size, a panel for each data set."""
-    from convexadv.plotting.accuracy import plot_accuracy
-    from convexadv.plotting.figure import new_figure, save_figure
+def figure(summaries: dict[str, dict[str, Any]], path: Path) -> None:
+    """Accuracy under PGD and certified against the linf size: a column for each data set, a row for each criterion."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
-    drawing, panels = new_figure(len(summaries), (4.6 * len(summaries), 4.0))
-    for ax, (name, summary) in zip(panels, summaries.items(), strict=True):
-        curves = {
-            training: SimpleNamespace(
-                clean=means["clean"][0],
-                radii=summary["linf_sizes"],
-                attacked=means["pgd"],
-                certified=means["certified"],
-            )
-            for training, means in summary["criteria"][criterion]["means"].items()
-        }
-        plot_accuracy(curves, ax, "linf size, in the units of the scaled rows")
-        ax.set_title(f"{name} ({len(summary['splits'])} splits)")
-    panels[0].legend(fontsize="small", loc="lower left")
-    save_figure(drawing, path)
+    from convexadv.plotting.style import CYCLE, MARKERS, tidy
+
+    drawing = Figure(figsize=(3.7 * len(summaries), 5.8), layout="constrained", dpi=100)
+    FigureCanvasAgg(drawing)
+    panels = drawing.subplots(2, len(summaries), squeeze=False, sharex="col", sharey=True)
+    for row, criterion in zip(panels, ("mean", "clean"), strict=True):
+        for ax, (name, summary) in zip(row, summaries.items(), strict=True):
+            for number, (training, means) in enumerate(summary["criteria"][criterion]["means"].items()):
+                sizes, style = [0.0, *summary["linf_sizes"]], {"color": CYCLE[number], "marker": MARKERS[number]}
+                certified, attacked = ([means["clean"][0], *means[metric]] for metric in ("certified", "pgd"))
+                ax.plot(sizes, attacked, label=f"{training}, PGD", **style)
+                ax.plot(sizes, certified, "--", label=f"{training}, certified", markerfacecolor="white", **style)
+            ax.axhline(summary["majority"], color="0.5", linewidth=1.0, linestyle=":", label="most frequent class")
+            ax.set_title(f"{name}\nchosen by {'mean PGD' if criterion == 'mean' else 'clean'} accuracy", fontsize=9)
+            ax.set_ylim(0.0, 1.0)
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+            tidy(ax)
+        row[0].set_ylabel("accuracy on the test rows")
+    for ax in panels[-1]:
+        ax.set_xlabel("linf size, in the units of the scaled rows", fontsize=9)
+    panels[-1][0].legend(fontsize=7, loc="lower left")
+    drawing.savefig(path)

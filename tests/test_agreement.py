@@ -34,7 +34,11 @@ def _random(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np
 def _targets(n: int, d: int, outputs: int = 1) -> tuple[np.ndarray, np.ndarray]:
     X, _ = _random(n, d, 2, seed=3)
     rng = np.random.default_rng(4)
-    values = (X @ rng.normal(size=(d, outputs))) ** 2 + X @ rng.normal(size=(d, outputs)) + 0.05 * rng.normal(size=(n, outputs))
+    values = (
+        (X @ rng.normal(size=(d, outputs))) ** 2
+        + X @ rng.normal(size=(d, outputs))
+        + 0.05 * rng.normal(size=(n, outputs))
+    )
     return X, values[:, 0] if outputs == 1 else values
 
 
@@ -42,7 +46,10 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "wdbc hinge robust": (lambda: _rows("wdbc", 40, 9), {"radius": 0.1, "beta": 0.01}),
     "wdbc hinge": (lambda: _rows("wdbc", 40, 9), {"beta": 0.01}),
     "wdbc logistic robust": (lambda: _rows("wdbc", 40, 6), {"radius": 0.1, "beta": 0.003, "loss": "logistic"}),
-    "wdbc squared hinge robust": (lambda: _rows("wdbc", 40, 6), {"radius": 0.05, "beta": 0.01, "loss": "squared_hinge"}),
+    "wdbc squared hinge robust": (
+        lambda: _rows("wdbc", 40, 6),
+        {"radius": 0.05, "beta": 0.01, "loss": "squared_hinge"},
+    ),
     "wdbc clean mix": (lambda: _rows("wdbc", 30, 6), {"radius": 0.1, "beta": 0.01, "clean_weight": 0.4}),
     "wdbc linf": (lambda: _rows("wdbc", 30, 6), {"radius": 0.03, "beta": 0.01, "norm": "linf"}),
     "random weights and radii": (
@@ -56,8 +63,14 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "random squared": (lambda: _targets(40, 4), {"beta": 0.003, "loss": "squared"}),
     "random squared robust": (lambda: _targets(40, 4), {"radius": 0.05, "beta": 0.003, "loss": "squared"}),
     "random two targets": (lambda: _targets(30, 3, 2), {"radius": 0.02, "beta": 0.003, "loss": "squared"}),
-    "random hard margin": (lambda: _random(36, 4, 2), {"radius": 0.01, "beta": 0.002, "hard_margin": (np.arange(4), 0.2)}),
-    "random margin curve": (lambda: _random(36, 4, 2), {"radius": 0.02, "beta": 0.002, "margin_curve": (np.arange(4), 0.2)}),
+    "random hard margin": (
+        lambda: _random(36, 4, 2),
+        {"radius": 0.01, "beta": 0.002, "hard_margin": (np.arange(4), 0.2)},
+    ),
+    "random margin curve": (
+        lambda: _random(36, 4, 2),
+        {"radius": 0.02, "beta": 0.002, "margin_curve": (np.arange(4), 0.2)},
+    ),
     "one feature": (lambda: _random(40, 1, 2), {"radius": 0.05, "beta": 0.002}),
     "more features than rows": (lambda: _random(8, 12, 2), {"radius": 0.05, "beta": 0.002}),
     "other activation": (lambda: _random(36, 4, 2), {"radius": 0.05, "beta": 0.002, "activation": (1.0, -0.2, 0.1)}),

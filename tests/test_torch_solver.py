@@ -31,7 +31,11 @@ AWKWARD = {
     "more features than rows": (_data(10, 40, 1)[0], np.arange(10) % 2, {"radius": 0.1}),
     "one feature": (X[:, :1], Y, {"radius": 0.1}),
     "constant feature": (np.hstack([X, np.ones((60, 1)), np.zeros((60, 1))]), Y, {"radius": 0.05}),
-    "zero row, even activation": (np.vstack([X, 0 * X[:1]]), np.append(Y, 0), {"radius": 0.3, "activation": (1.0, 0.0, 0.5)}),
+    "zero row, even activation": (
+        np.vstack([X, 0 * X[:1]]),
+        np.append(Y, 0),
+        {"radius": 0.3, "activation": (1.0, 0.0, 0.5)},
+    ),
     "large radius": (X, Y, {"radius": 1.0}),
     "huge radius": (X, Y, {"radius": 50.0}),
     "very different classes": (X, (np.arange(60) == 3).astype(int), {"radius": 0.02, "beta": 3e-4}),
@@ -63,7 +67,9 @@ def test_around_the_zero_solution_threshold(factor: float) -> None:
 
 
 def test_infeasible_margins_are_a_status() -> None:
-    problem = ca.PolynomialProblem([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 1.0]], list("uvuv"), beta=0.01, hard_margin=0.5)
+    problem = ca.PolynomialProblem(
+        [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 1.0]], list("uvuv"), beta=0.01, hard_margin=0.5
+    )
     solution = ca.solve(problem, "torch", time_limit=60)
     assert solution.status is ca.Status.INFEASIBLE
     assert solution.objective == np.inf
@@ -113,7 +119,10 @@ def test_limits_and_callback() -> None:
     stopped = ca.solve(problem, "torch", tol=1e-9, callback=lambda record: records.append(record) or len(records) == 3)
     assert stopped.status is ca.Status.STOPPED
     assert len(records) == len(stopped.history) == 3
-    assert all(b.lower_bound >= a.lower_bound and b.objective <= a.objective for a, b in zip(records, records[1:], strict=False))
+    assert all(
+        b.lower_bound >= a.lower_bound and b.objective <= a.objective
+        for a, b in zip(records, records[1:], strict=False)
+    )
 
 
 def test_float32_products_carry_a_float64_certificate() -> None:
@@ -159,7 +168,12 @@ def test_cuda_agrees_with_the_cpu() -> None:
 
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    for arguments in ({"radius": 0.05}, {"radius": 0.0}, {"radius": 0.02, "norm": "linf"}, {"radius": 0.05, "loss": "logistic"}):
+    for arguments in (
+        {"radius": 0.05},
+        {"radius": 0.0},
+        {"radius": 0.02, "norm": "linf"},
+        {"radius": 0.05, "loss": "logistic"},
+    ):
         problem = ca.PolynomialProblem(X, Y, beta=0.003, **arguments)
         there = ca.solve(problem, "torch", tol=1e-4, device="cuda")
         here = ca.solve(problem, "torch", tol=1e-4)

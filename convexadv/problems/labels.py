@@ -57,7 +57,7 @@ def class_labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     except TypeError:
         raise InputError("y mixes labels that cannot be sorted, such as text and numbers; use one type.") from None
     if len(classes) < 2:
-        raise InputError(f"y holds the single class {classes[0]!r}; at least two classes are needed.")
+        raise InputError(f"y holds the single class {classes.tolist()[0]!r}; at least two classes are needed.")
     return classes, numbers.reshape(-1)
 
 

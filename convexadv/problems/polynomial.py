@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import CertificateError, InputError
 from ..losses import Loss, get_loss
 from ..rows import Rows, check_finite
 from . import bound, labels
@@ -194,7 +194,7 @@ class PolynomialProblem:
 
     def gap(self, upper: float, lower: float) -> float:
         """Relative gap (upper - lower) / max(|upper|, 1e-3 objective(0))."""
-        return (upper - lower) / max(abs(upper), 1e-3 * self.zero_objective(), 1e-300)
+        return float((upper - lower) / max(abs(upper), 1e-3 * self.zero_objective(), 1e-300))
 
     def lower_bound(self, certificate: OptimalityCertificate) -> float:
         """The lower bound that a certificate proves, recomputed in NumPy from the data; no solver is involved.
@@ -214,6 +214,10 @@ class PolynomialProblem:
         CertificateError
             If multipliers are negative or outside the problem's terms, or points leave their balls.
         """
+        if not isinstance(certificate, OptimalityCertificate):
+            raise CertificateError(
+                f"a {type(certificate).__name__} was given; an OptimalityCertificate, such as solution.certificate, is needed."
+            )
         total = 0.0
         for number_, component in enumerate(self.components):
             atoms = [checked_atoms(self, atom) for atom in certificate.atoms if atom.component == number_]

@@ -89,6 +89,10 @@ def solve(
             **limits,
             **options,
         )
+    given = {"warm_start": warm_start, "callback": callback, "device": device}
+    unused = [name for name, value in given.items() if value is not None] + (["dtype"] if dtype != "float64" else [])
+    if unused:
+        raise InputError(f"{unused[0]} is an argument of the torch backend; solver={solver!r} cannot use it.")
     from .conic import solve_conic
 
     return solve_conic(problem, solver, tol=tol, verbose=verbose, **limits, **options)

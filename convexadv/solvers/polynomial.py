@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 DTYPES = ("float64", "float32")
 _MAX_ROUNDS = 1000
 _FEASIBILITY = 1e-6
+_ENTRIES_WORTH_THREADS = 500_000
 
 
 def solve_torch(
@@ -43,10 +45,26 @@ def solve_torch(
         raise InputError(
             f"the torch backend has no option {sorted(options)[0]!r}; see convexadv.solve for its arguments."
         )
-    run = _Run(problem, tol, max_iter, time_limit, callback, verbose, *_place(device, dtype))
-    if warm_start is not None:
-        run.warm(warm_start)
-    return run.solution()
+    place, data_type = _place(device, dtype)
+    with _threads_for(problem):
+        run = _Run(problem, tol, max_iter, time_limit, callback, verbose, place, data_type)
+        if warm_start is not None:
+            run.warm(warm_start)
+        return run.solution()
+
+
+@contextlib.contextmanager
+def _threads_for(problem: PolynomialProblem) -> Iterator[None]:
+    """One thread for small problems, where threads only wait for each other; the user's number is restored."""
+    import torch
+
+    threads = torch.get_num_threads()
+    small = problem.rows.n * problem.rows.d < _ENTRIES_WORTH_THREADS
+    torch.set_num_threads(1 if small else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _place(device: str | None, dtype: Any) -> tuple[Any, Any]:
@@ -149,8 +167,8 @@ class _Run:
         return time.perf_counter() < self.deadline
 
     def _totals(self) -> tuple[float, float]:
-        upper = sum(column.bounds.upper for column in self.columns)
-        lower = sum(max(column.bounds.lower, 0.0) for column in self.columns)
+        upper = float(sum(column.bounds.upper for column in self.columns))
+        lower = float(sum(max(column.bounds.lower, 0.0) for column in self.columns))
         return upper, lower
 
     def _judge(self) -> None:

@@ -54,7 +54,7 @@ class Record:
     neurons: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Solution:
     """Result of :func:`convexadv.solve`.
 
@@ -94,6 +94,9 @@ class Solution:
     solve_time: float = 0.0
     solver: str = ""
     message: str = ""
+
+    def __repr__(self) -> str:
+        return f"Solution({self.status}, objective={self.objective:.10g}, gap={self.gap:.2e}, solver={self.solver!r})"
 
     def __str__(self) -> str:
         neurons = 0 if self.network is None else self.network.n_neurons
