@@ -216,7 +216,7 @@ class PolynomialProblem:
         """
         if not isinstance(certificate, OptimalityCertificate):
             raise CertificateError(
-                f"a {type(certificate).__name__} was given; an OptimalityCertificate, such as solution.certificate, is needed."
+                f"a {type(certificate).__name__} was given; an OptimalityCertificate (solution.certificate) is needed."
             )
         total = 0.0
         for number_, component in enumerate(self.components):
