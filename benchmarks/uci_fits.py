@@ -41,7 +41,7 @@ _STANDARD = Training("l2", (0.0,))
 
 SETTINGS = {
     "wdbc": Setting(
-        linf=(0.005, 0.01, 0.015, 0.02, 0.025, 0.03),
+        linf=(0.0025, 0.005, 0.01, 0.015, 0.02, 0.025),
         l2=(0.02, 0.04, 0.06, 0.08, 0.1, 0.12),
         trainings={
             "standard": _STANDARD,
@@ -59,7 +59,7 @@ SETTINGS = {
         },
     ),
     "ionosphere": Setting(
-        linf=(0.005, 0.01, 0.015, 0.02, 0.03, 0.04),
+        linf=(0.005, 0.01, 0.015, 0.02, 0.025, 0.03),
         l2=(0.02, 0.04, 0.06, 0.08, 0.1, 0.12),
         trainings={
             "standard": _STANDARD,

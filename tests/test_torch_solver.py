@@ -121,10 +121,9 @@ def test_limits_and_callback() -> None:
     stopped = ca.solve(problem, "torch", tol=1e-9, callback=lambda record: records.append(record) or len(records) == 3)
     assert stopped.status is ca.Status.STOPPED
     assert len(records) == len(stopped.history) == 3
-    assert all(
-        b.lower_bound >= a.lower_bound and b.objective <= a.objective
-        for a, b in zip(records, records[1:], strict=False)
-    )
+    for before, after in itertools.pairwise(records):
+        assert after.lower_bound >= before.lower_bound
+        assert after.objective <= before.objective
 
 
 def test_float32_products_carry_a_float64_certificate() -> None:

@@ -87,9 +87,17 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _solve(arguments: argparse.Namespace, problem: PolynomialProblem) -> Solution:
-    limits = {"max_iter": arguments.max_iter, "time_limit": arguments.time_limit, "device": arguments.device}
+    options = {"time_limit": arguments.time_limit, "max_iter": arguments.max_iter}
+    if arguments.solver not in ("auto", "torch"):
+        if arguments.device is not None and arguments.device != "cpu":
+            raise InputError(
+                f"--device {arguments.device} is for the torch backend; {arguments.solver} runs on the CPU."
+            )
+        return solve(problem, arguments.solver, tol=arguments.tol, **options)
     with Progress(problem, "fit", arguments.tol, show=not arguments.json) as progress:
-        return solve(problem, arguments.solver, tol=arguments.tol, callback=progress, **limits)
+        return solve(
+            problem, arguments.solver, tol=arguments.tol, callback=progress, device=arguments.device, **options
+        )
 
 
 def _report(

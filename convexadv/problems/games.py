@@ -19,8 +19,10 @@ class Strategies(NamedTuple):
     """(T,) positive, summing to one: the minimising player."""
     rows: np.ndarray
     """(U,) positive, summing to one: the maximising player."""
-    value: float
+    upper: float
     """max(payoff @ columns): the value of the game is not larger."""
+    lower: float
+    """min(rows @ payoff): the value of the game is not smaller."""
 
 
 def central_strategies(payoff: np.ndarray, gap: float) -> Strategies:
@@ -68,7 +70,7 @@ def central_strategies(payoff: np.ndarray, gap: float) -> Strategies:
         # the normalisation moves the slacks by rounding errors, which must not take them below zero
         tau = max(tau + length * d_tau, float((game @ columns).max()) + 1e-15)
         nu = min(nu + length * d_nu, float((rows @ game).min()) - 1e-15)
-    return Strategies(columns, rows, float((payoff @ columns).max()))
+    return Strategies(columns, rows, float((payoff @ columns).max()), float((rows @ payoff).min()))
 
 
 def _newton_step(game, rows, columns, slack, excess, mu) -> tuple[np.ndarray, np.ndarray, float, float]:
