@@ -288,6 +288,6 @@ def get_loss(loss: str | Loss) -> Loss:
     """
     if isinstance(loss, Loss):
         return loss
-    if loss not in _NAMED:
+    if not isinstance(loss, str) or loss not in _NAMED:
         raise InputError(f"loss={loss!r} is unknown; choose one of {', '.join(map(repr, NAMES))}.")
     return _NAMED[loss]

@@ -154,6 +154,8 @@ def smooth_ball_minimum(
         Multipliers of a similar problem.
     """
     xp = namespace(gradient)
+    if gradient.shape[1] == 0:
+        return SmoothMinimum(gradient.sum(-1), gradient, gradient, 0.0 * radius)
     inside = radius > 0
     radius = xp.where(inside, radius, xp.ones_like(radius))
     base = xp.clip(-xp.amin(curvature, -1), 0.0, None)

@@ -60,9 +60,10 @@ class Rows:
 
         def convert(block: Any) -> Array:
             if not is_tensor(block):
-                block = np.asarray(block)
+                kind = np.float32 if block.dtype == np.float32 else np.float64
+                block = np.ascontiguousarray(block, dtype=kind)
                 block = torch.from_numpy(block if block.flags.writeable else block.copy())
-            return block.to(device=device, dtype=dtype)
+            return block.detach().to(device=device, dtype=dtype)
 
         in_memory = [source for source in self._sources if not isinstance(source, np.memmap)]
         if torch.device(device).type != "cpu" and len(in_memory) == len(self._sources):
@@ -87,6 +88,8 @@ class Rows:
     def take(self, index: Array) -> np.ndarray:
         """Some rows, by their numbers, as one NumPy array."""
         wanted = np.asarray(index)
+        if wanted.dtype.kind not in "iu" or ((wanted < 0) | (wanted >= self.n)).any():
+            raise IndexError(f"row numbers from 0 to {self.n - 1} are needed.")
         out = np.empty((len(wanted), self.d))
         for where, block in self.blocks():
             here = (wanted >= where.start) & (wanted < where.stop)
@@ -138,6 +141,8 @@ def _two_dimensional(X: Any) -> Any:
                 ) from None
         if X.dtype.kind not in "fiub":
             raise InputError(f"X has the type {X.dtype}; real numbers are needed.")
+    elif str(X.layout) != "torch.strided":
+        raise InputError("X is a sparse tensor; give X.to_dense().")
     elif X.is_complex():
         raise InputError(f"X has the type {X.dtype}; real numbers are needed.")
     return X

@@ -78,14 +78,9 @@ def test_products_are_the_dense_ones(name, block_rows, tmp_path):
     check_finite(rows)
 
 
-OPEN = ("long double", "reversed view", "big endian", "tensor with gradient")
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", FORMS)
-def test_torch_rows_are_the_same(name, dtype, tmp_path, request):
-    if name in OPEN:
-        request.applymarker(pytest.mark.xfail(reason="torch cannot take the block as it is", strict=True))
+def test_torch_rows_are_the_same(name, dtype, tmp_path):
     form = FORMS[name](matrix(), tmp_path)
     X, rows = dense(form), Rows.of(form).to_torch("cpu", dtype)
     rows.block_rows = 8
@@ -137,7 +132,6 @@ def test_arrays_and_maps_are_not_copied(tmp_path):
 
 
 @pytest.mark.parametrize("index", [[-1], [N], np.arange(N) > 3])
-@pytest.mark.xfail(reason="uninitialised memory comes back", strict=True)
 def test_rows_that_do_not_exist_cannot_be_taken(index):
     with pytest.raises((IndexError, InputError)):
         Rows.of(matrix()).take(index)

@@ -17,6 +17,8 @@ from .._arrays import Array, namespace
 from ..quadratics import SphereMaximum, sphere_extremes
 from .forms import Terms
 
+_ROUNDING = 1e-14
+
 
 class Atoms(NamedTuple):
     """One :class:`AtomSet` as arrays of one library, points inside their balls."""
@@ -114,22 +116,24 @@ def mass(atoms: list[Atoms]) -> float:
 def scaled_value(atoms: list[Atoms], kappa: float, beta: float) -> tuple[float, float]:
     """The best bound over the scaling t, and t."""
     groups = _groups(atoms)
-    linear = sum(float((terms.weight * gain).sum()) for terms, _, gain in groups)
+    linear = sum(float((terms.weight * gain).sum()) for terms, _, gain, _ in groups)
     limit = beta / kappa if kappa > 0 else math.inf
-    for terms, total, _ in groups:
+    for terms, total, *_ in groups:
         top = float(total.max()) if len(total) else 0.0
         if math.isfinite(terms.loss.upper) and top > 0:
             limit = min(limit, terms.loss.upper / top)
     t = _best_scaling(groups, linear, limit)
+    if not math.isfinite(kappa):
+        return 0.0, 0.0  # every objective is at least zero
     if t == 0.0 or math.isinf(t):
         return (math.inf if t else 0.0), t
-    conjugates = sum(float((terms.weight * terms.loss.conjugate(t * total)).sum()) for terms, total, _ in groups)
-    value = t * linear - conjugates
-    return value - 1e-14 * (abs(t * linear) + abs(conjugates)), t
+    conjugates = sum(float((terms.weight * terms.loss.conjugate(t * total)).sum()) for terms, total, *_ in groups)
+    size = sum(float((terms.weight * size).sum()) for terms, _, _, size in groups)
+    return t * linear - conjugates - _ROUNDING * (t * size + abs(conjugates)), t
 
 
 def _groups(atoms: list[Atoms]) -> list[tuple]:
-    """(terms, total multiplier of every group, its gain sum z (offset - curvature E||e||^2)), merged by terms."""
+    """(terms, total multiplier, gain sum z (offset - curvature E||e||^2), size sum |z offset|) a group, merged by terms."""
     merged: dict[int, list] = {}
     for atom in atoms:
         terms = atom.terms
@@ -139,9 +143,10 @@ def _groups(atoms: list[Atoms]) -> list[tuple]:
             square = square if atom.spread is None else square + atom.spread.sum(-1)
             gain = gain - atom.of_groups(terms.curvature) * (atom.multipliers * square).sum(0).sum(0)
         total = atom.multipliers.sum(0).sum(0)
+        size = abs(atom.multipliers * atom.of_groups(terms.offset)).sum(0).sum(0) + abs(gain)
         if id(terms) not in merged:
-            merged[id(terms)] = [terms, 0.0 * terms.weight, 0.0 * terms.weight]
-        for place, values in ((1, total), (2, gain)):
+            merged[id(terms)] = [terms, *(0.0 * terms.weight for _ in range(3))]
+        for place, values in ((1, total), (2, gain), (3, size)):
             if atom.groups is None:
                 merged[id(terms)][place] = merged[id(terms)][place] + values
             else:
@@ -160,19 +165,19 @@ def _best_scaling(groups: list[tuple], linear: float, limit: float) -> float:
     def slope(t: float) -> float:
         return linear - sum(
             float((terms.weight * total * terms.loss.conjugate_derivative(t * total)).sum())
-            for terms, total, _ in groups
+            for terms, total, *_ in groups
             if not (terms.hard or terms.loss.name == "hinge")
         )
 
     if limit <= 0.0 or slope(0.0) <= 0.0:
         return 0.0
-    if all(terms.hard or terms.loss.name == "hinge" for terms, _, _ in groups):
+    if all(terms.hard or terms.loss.name == "hinge" for terms, *_ in groups):
         return limit
-    low, high = 0.0, limit if math.isfinite(limit) else 1.0
-    while math.isinf(limit) and slope(high) > 0.0:
-        low, high = high, 2.0 * high
+    low, high = 0.0, min(limit, 1.0)
+    while high < limit and slope(high) > 0.0:
+        low, high = high, min(2.0 * high, limit)
         if high > 1e30:
-            return math.inf
+            return limit
     if slope(high) >= 0.0:
         return high
     for _ in range(50):

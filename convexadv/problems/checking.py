@@ -19,19 +19,25 @@ _OUTSIDE_TOLERANCE = 1e-6
 
 def checked_atoms(problem: PolynomialProblem, atom: AtomSet) -> Atoms:
     """The atoms of a certificate as arrays, points drawn into their balls; CertificateError where they do not fit."""
+    if atom.component not in range(len(problem.components)):
+        raise CertificateError(
+            f"the certificate speaks of component {atom.component!r}; there are {len(problem.components)}."
+        )
     sets = problem.arrays(atom.component)
-    if not 0 <= atom.term < len(sets):
-        raise CertificateError(f"the certificate speaks of term {atom.term}; the component has {len(sets)}.")
-    terms = sets[atom.term]
-    z = np.asarray(atom.multipliers, np.float64)
-    count = terms.g if atom.groups is None else len(atom.groups)
+    if atom.term not in range(len(sets)):
+        raise CertificateError(f"the certificate speaks of term {atom.term!r}; the component has {len(sets)}.")
+    terms = sets[int(atom.term)]
+    z = _floats("multipliers", atom.multipliers)
+    groups = None if atom.groups is None else np.asarray(atom.groups)
+    if groups is not None:
+        inside = groups.ndim == 1 and groups.dtype.kind in "iu" and ((groups >= 0) & (groups < terms.g)).all()
+        if not inside:
+            raise CertificateError(f"groups must be a list of numbers from 0 to {terms.g - 1}.")
+    count = terms.g if groups is None else len(groups)
     if z.ndim != 3 or z.shape[1:] != (terms.k, count):
         raise CertificateError(f"multipliers have shape {z.shape}; (samples, {terms.k}, {count}) is needed.")
-    if not np.isfinite(z).all() or (not terms.loss.signed and (z < 0).any()):
-        raise CertificateError("multipliers must be finite and not negative.")
-    groups = None if atom.groups is None else np.asarray(atom.groups)
-    if groups is not None and (groups.dtype.kind not in "iu" or (groups < 0).any() or (groups >= terms.g).any()):
-        raise CertificateError(f"the certificate names groups outside 0..{terms.g - 1}.")
+    if not terms.loss.signed and (z < 0).any():
+        raise CertificateError("multipliers must not be negative.")
     if atom.coordinates is None:
         return Atoms(terms, z, None, None, None, groups)
     return _checked_points(problem, atom, Atoms(terms, z, None, None, None, groups))
@@ -39,18 +45,16 @@ def checked_atoms(problem: PolynomialProblem, atom: AtomSet) -> Atoms:
 
 def _checked_points(problem: PolynomialProblem, atom: AtomSet, checked: Atoms) -> Atoms:
     terms, z = checked.terms, checked.multipliers
-    q = np.asarray(atom.coordinates, np.float64)
-    basis = None if atom.basis is None else np.asarray(atom.basis, np.float64)
-    spread = None if atom.spread is None else np.asarray(atom.spread, np.float64)
+    q = _floats("points", atom.coordinates)
+    basis = None if atom.basis is None else _floats("the basis", atom.basis)
+    spread = None if atom.spread is None else _floats("spreads", atom.spread)
+    if basis is not None and (basis.ndim != 2 or basis.shape[1] != problem.rows.d):
+        raise CertificateError(f"the basis has shape {basis.shape}; (p, {problem.rows.d}) is needed.")
     width = problem.rows.d if basis is None else basis.shape[0]
-    if q.shape != (*z.shape, width) or not np.isfinite(q).all():
-        raise CertificateError(f"points have shape {q.shape}; finite entries of shape {(*z.shape, width)} are needed.")
-    if basis is not None and (basis.shape[1] != problem.rows.d or not np.isfinite(basis).all()):
-        raise CertificateError(
-            f"the basis has shape {basis.shape}; finite entries of shape (p, {problem.rows.d}) are needed."
-        )
-    if spread is not None and (spread.shape != q.shape or not (np.isfinite(spread).all() and (spread >= 0).all())):
-        raise CertificateError("spreads must be finite, not negative and shaped as the points.")
+    if q.shape != (*z.shape, width):
+        raise CertificateError(f"points have shape {q.shape}; {(*z.shape, width)} is needed.")
+    if spread is not None and (spread.shape != q.shape or (spread < 0).any()):
+        raise CertificateError("spreads must not be negative, and shaped as the points.")
     if terms.loss.signed:
         raise CertificateError("signed multipliers belong to rows without a ball; their points must be the rows.")
     radius = checked.of_groups(terms.radius)
@@ -59,13 +63,14 @@ def _checked_points(problem: PolynomialProblem, atom: AtomSet, checked: Atoms) -
             raise CertificateError("spreads along a basis belong to l2 balls; give the moments of a box as samples.")
         q, basis = (q, None) if basis is None else (q @ basis, None)
         total = z.sum(0)
-        square = np.einsum("skg,skgj->kgj", z, q**2).max(-1) / np.where(total > 0, total, 1.0)
-        reach = np.where(total > 0, np.sqrt(square), 0.0)
+        share = z / np.where(total > 0, total, 1.0)
+        reach = np.sqrt(np.einsum("skg,skgj->kgj", share, q**2).max(-1))
     else:
         if basis is not None and (terms.curvature > 0).any() and not _is_orthonormal(basis):
             raise CertificateError("a margin curve measures ||e|| in coordinates; its basis must be orthonormal.")
         stretch = 1.0 if basis is None else float(np.linalg.norm(basis, 2))
-        reach = np.sqrt((q * q).sum(-1) + (0.0 if spread is None else spread.sum(-1))) * stretch
+        square = ((q * stretch) ** 2).sum(-1)
+        reach = np.sqrt(square if spread is None else square + (spread * stretch * stretch).sum(-1))
     if (reach > radius * (1.0 + _OUTSIDE_TOLERANCE)).any():
         raise CertificateError(
             f"a point lies {float((reach - radius).max()):.3g} outside its ball; points must stay inside."
@@ -104,4 +109,14 @@ def network_weights(problem: PolynomialProblem, network: Any) -> tuple[np.ndarra
 
 
 def _is_orthonormal(basis: np.ndarray) -> bool:
-    return bool(np.abs(basis @ basis.T - np.eye(len(basis))).max(initial=0.0) < 1e-12)
+    return bool(np.abs(basis @ basis.T - np.eye(len(basis))).max(initial=0.0) < 1e-13)
+
+
+def _floats(name: str, values: Any) -> np.ndarray:
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise CertificateError(f"{name} of the certificate are not numbers.") from None
+    if not np.isfinite(array).all():
+        raise CertificateError(f"{name} of the certificate must be finite.")
+    return array

@@ -81,19 +81,26 @@ def targets(y: Any, n: int) -> np.ndarray:
 
 
 def _vector(y: Any, n: int) -> np.ndarray:
-    labels = np.asarray(to_numpy(y) if not isinstance(y, list | tuple) else y)
+    if isinstance(y, list | tuple) and len({isinstance(label, str) for label in y if label is not None}) > 1:
+        raise InputError("y mixes text and other labels, which cannot be sorted; use one type.")
+    try:
+        labels = np.asarray(to_numpy(y) if not isinstance(y, list | tuple) else y)
+    except (TypeError, ValueError):
+        raise InputError(f"y is no vector of labels; shape ({n},) is needed, one label for each row of X.") from None
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (n,):
         raise InputError(f"y has shape {labels.shape}; ({n},) is needed, one label for each row of X.")
+    if labels.dtype.kind not in "biufUO":
+        raise InputError(f"y holds labels of type {labels.dtype}; numbers, truth values or text are needed.")
     return labels
 
 
 def chosen_rows(name: str, value: Any, n: int) -> tuple[np.ndarray, float]:
     """Rows and margin of a constraint given as a number (all rows) or as (rows, number)."""
-    rows, margin = value if isinstance(value, tuple) else (np.ones(n, bool), value)
     if isinstance(value, tuple) and len(value) != 2:
         raise InputError(f"{name} is a tuple of {len(value)} entries; a number or (rows, number) is needed.")
+    rows, margin = value if isinstance(value, tuple) else (np.ones(n, bool), value)
     rows = np.asarray(rows)
     if rows.dtype == bool:
         if rows.shape != (n,):

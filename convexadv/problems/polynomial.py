@@ -218,12 +218,14 @@ class PolynomialProblem:
             raise CertificateError(
                 f"a {type(certificate).__name__} was given; an OptimalityCertificate (solution.certificate) is needed."
             )
+        checked = [(atom.component, checked_atoms(self, atom)) for atom in certificate.atoms]
         total = 0.0
         for number_, component in enumerate(self.components):
-            atoms = [checked_atoms(self, atom) for atom in certificate.atoms if atom.component == number_]
-            if not atoms:
-                continue
-            total += self.component_bound(component, atoms, self.rows)[0]
+            atoms = [atom for where, atom in checked if where == number_]
+            size = max((float(np.abs(atom.multipliers).max(initial=0.0)) for atom in atoms), default=0.0)
+            if size > 0:  # the scaling t is free: multipliers of size one neither overflow nor underflow
+                atoms = [atom._replace(multipliers=atom.multipliers / size) for atom in atoms]
+                total += self.component_bound(component, atoms, self.rows)[0]
         return total
 
     def component_bound(self, component: Component, atoms: list, rows: Rows, candidates: int = 0) -> tuple:
