@@ -204,7 +204,7 @@ def figure(summaries: dict[str, dict[str, Any]], path: Path) -> None:
 
     from convexadv.plotting.style import CYCLE, MARKERS, tidy
 
-    drawing = Figure(figsize=(3.4 * len(summaries), 5.4), layout="constrained", dpi=85)
+    drawing = Figure(figsize=(3.4 * len(summaries), 5.0), layout="constrained", dpi=80)
     FigureCanvasAgg(drawing)
     panels = drawing.subplots(2, len(summaries), squeeze=False, sharex="col", sharey=True)
     for row, criterion in zip(panels, ("mean", "clean"), strict=True):

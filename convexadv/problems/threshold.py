@@ -37,11 +37,11 @@ _NEGLIGIBLE = 1e-3
 _GAME_GAP = 0.3
 """Gap to which a game is solved, relative to the bracket: finer answers are less central and cost more cuts."""
 _PRICINGS = 4
-_TRUST = 0.6
+_A, _B, _C, _D, _E = 0.3, 0.9, 0.95, 0.8, 0.5
 """Weight of the best network in the next one to be tried."""
-_CANDIDATES = 3
-_COLUMNS = 400
-_CUTS = 100
+_CANDIDATES = 8
+_COLUMNS = 600
+_CUTS = 150
 _CUT_BYTES = 256 << 20
 _SMALLEST_EIGENVALUE = 1e-12
 
@@ -116,6 +116,7 @@ class _Search:
         self.ceiling = mass * directions * problem._largest_atom_entry()
         self.lower, self.upper = 0.0, np.inf
         self.best, self.best_value = None, -np.inf
+        self.trust = _E
         self.warm: dict = {}
         d = problem.rows.d
         self.columns = _Neurons(np.zeros((0, d)), np.zeros(0), np.zeros(0, int))
@@ -188,7 +189,7 @@ class _Search:
         network = _Neurons(*(part[used] for part in self.columns))
         network = network._replace(vectors=network.vectors * np.sqrt(shares[used])[:, None])
         if self.best is not None:
-            network = _joined(network.scaled(1.0 - _TRUST), self.best.scaled(_TRUST))
+            network = _joined(network.scaled(1.0 - self.trust), self.best.scaled(self.trust))
         return _merged(network)
 
     def _try(self, network: _Neurons) -> np.ndarray:
@@ -205,7 +206,9 @@ class _Search:
             samples.append(worst.samples)
         value = descent / float(squares.sum())
         self.lower = max(self.lower, value - _ROUNDING * self.ceiling)
-        if value > self.best_value:
+        better = value > self.best_value
+        self.trust = max(_A, _B * self.trust) if better else min(_C, 1.0 - _D * (1.0 - self.trust))
+        if better:
             self.best, self.best_value = network.scaled(1.0 / float(squares.sum())), value
         return self._moments(samples)
 

@@ -30,12 +30,13 @@ MU = 0.1
 NU = 0.002
 """Weight of the barrier of the worst case, as a share of the gap over the order of its inequality."""
 ETA = 1.0
-"""Accuracy of a refinement: gradient below this share of the gap, times a tenth of the size of the penalty's gradient."""
+"""First accuracy of a refinement, finer whenever the gap stays: gradient below this share of the gap, times a tenth of the size of the penalty's gradient."""
 CANDIDATES = 4
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
 _SHRINKINGS = 14
 _PATIENCE = 40
+_FINEST = 1e-4
 
 
 @dataclass
@@ -79,6 +80,7 @@ class ColumnGeneration:
         self.memory = Memory()
         self.rounds = 0
         self.evaluations = _FIRST_EVALUATIONS
+        self.accuracy = ETA
         self._gaps: list[float] = []
         self._uppers: list[float] = []
 
@@ -228,12 +230,12 @@ class ColumnGeneration:
 
         self.memory.clear()
         size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
-        target = ETA * min(self.gap, 1.0) if math.isfinite(self.gap) else ETA
+        target = self.accuracy * min(self.gap, 1.0) if math.isfinite(self.gap) else self.accuracy
         found = minimise(
             function,
             neurons.vectors.reshape(-1),
             self.evaluations,
-            max(target, 0.1 * self.tolerance) * 0.1 * size,
+            max(target, 0.1 * self.accuracy * self.tolerance) * 0.1 * size,
             self.memory,
             keep_going,
         )
@@ -250,6 +252,8 @@ class ColumnGeneration:
         """Let the barrier follow the gap, press harder on constraints that stay violated, leave exhausted float32."""
         if self.model is not self.exact and len(self._gaps) > 3 and self._gaps[-1] > 0.5 * self._gaps[-4]:
             self.model = self.exact
+        if len(self._gaps) > 1 and self._gaps[-1] > 0.7 * self._gaps[-2]:
+            self.accuracy = max(0.3 * self.accuracy, _FINEST)
         smoothing = self.state.smoothing
         if self.model.robust and self.model.problem.norm == "l2":
             bounds = self.bounds
