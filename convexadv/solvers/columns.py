@@ -30,7 +30,8 @@ MU = 0.1
 NU = 0.002
 """Weight of the barrier of the worst case, as a share of the gap over the order of its inequality."""
 ETA = 1.0
-"""First accuracy of a refinement, finer whenever the gap stays: gradient below this share of the gap, times a tenth of the size of the penalty's gradient."""
+"""First accuracy of a refinement, finer whenever the gap stays: the gradient falls below this share of the gap, times a
+tenth of the size of the penalty's gradient."""
 CANDIDATES = 4
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
