@@ -121,8 +121,21 @@ def text(name: str, summary: dict[str, Any]) -> str:
     for criterion in CRITERIA:
         for training in summary["criteria"][criterion]["differences"]:
             lines.append(f"\n--- {name}, standard | {training}; beta and radius chosen by {_CRITERION[criterion]}")
+            chosen = summary["criteria"][criterion]["chosen"]
+            lines += [_choice(each, chosen[each]) for each in ("standard", training)]
             lines += [_table(summary, criterion, training), sentence(name, summary, criterion, training)]
     return "\n".join(lines)
+
+
+def _choice(training: str, chosen: dict[str, Any]) -> str:
+    """Which radius and beta were chosen most often, and how many of the chosen networks are certified."""
+
+    def share(key: str) -> str:
+        counts = chosen[key]
+        best = max(counts, key=counts.get)
+        return f"{key} {best} ({counts[best] / sum(counts.values()):.0%})"
+
+    return f"    {training}: most often {share('radius')}, {share('beta')}; {chosen['certified']:.0%} of the chosen certified"
 
 
 def _table(summary: dict[str, Any], criterion: str, training: str) -> str:
@@ -170,7 +183,7 @@ def sentence(name: str, summary: dict[str, Any], criterion: str, training: str) 
         for metric in ("pgd", "certified", "l2")
     ]
     clean = differences["clean"]
-    if len(set(clean)) == 1:
+    if len({tuple(pair) for pair in clean}) == 1:
         words.append(f"clean {_points(*clean[0]).strip()} points")
     else:
         words.append(_verdict("clean (of the networks chosen for these sizes)", clean, summary["linf_sizes"]))

@@ -15,6 +15,7 @@ from .certificate import OptimalityCertificate
 from .checking import checked_atoms, network_weights
 from .forms import QuadraticForms, Terms
 from .terms import Component
+from .threshold import Bracket, zero_solution_bracket
 
 NORMS = ("l2", "linf")
 MULTICLASS = ("ovr", "joint")
@@ -191,6 +192,14 @@ class PolynomialProblem:
                 if not terms.hard:
                     total += float(terms.weight @ terms.loss.group_value(terms.offset))
         return total
+
+    def zero_solution_beta(self, tol: float = 1e-2, max_iter: int = 300) -> Bracket:
+        """Certified bracket of the smallest beta for which the zero network is optimal.
+
+        Exact at radius 0; see :func:`convexadv.problems.threshold.zero_solution_bracket`. The problem's own beta plays
+        no role.
+        """
+        return zero_solution_bracket(self, tol, max_iter)
 
     def gap(self, upper: float, lower: float) -> float:
         """Relative gap (upper - lower) / max(|upper|, 1e-3 objective(0))."""

@@ -25,6 +25,7 @@ from ..recovery import equalise
 from . import bound
 from .forms import Terms
 from .games import Strategies, central_strategies
+from .labels import number
 from .terms import TermSet
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ _NEGLIGIBLE = 1e-3
 _GAME_GAP = 0.3
 """Gap to which a game is solved, relative to the bracket: finer answers are less central and cost more cuts."""
 _PRICINGS = 4
-_A, _B, _C, _D, _E = 0.3, 0.9, 0.95, 0.8, 0.5
-"""Weight of the best network in the next one to be tried."""
+_TRUST = (0.3, 0.97)
+"""Least (and first) and largest weight of the best network in the next one to be tried."""
+_TRUST_AFTER_SUCCESS, _DOUBT_AFTER_FAILURE = 0.9, 0.8
 _CANDIDATES = 8
-_COLUMNS = 600
-_CUTS = 150
+_COLUMNS, _CUTS = 600, 150
 _CUT_BYTES = 256 << 20
 _SMALLEST_EIGENVALUE = 1e-12
 
@@ -76,17 +77,24 @@ def zero_solution_bracket(problem: PolynomialProblem, tol: float = 1e-2, max_ite
     -------
     Bracket
         Both ends infinite with hard margins or margin curves: the zero network is not feasible.
+
+    Raises
+    ------
+    InputError
+        If ``tol`` or ``max_iter`` is negative or not a number.
     """
+    tol, max_iter = number("tol", tol), int(number("max_iter", max_iter))
     if any(terms.hard for component in problem.components for terms in component.terms):
         return Bracket(np.inf, np.inf, True)
-    searches = [_Search(problem, number) for number in range(len(problem.components))]
+    searches = [_Search(problem, place) for place in range(len(problem.components))]
     searches.sort(key=lambda search: -search.upper)  # a threshold known to be large settles the small ones at once
     lower = 0.0
     for search in searches:
         search.lower = max(search.lower, lower)
         search.run(tol, max_iter)
         lower = search.lower
-    return Bracket(lower, max(search.upper for search in searches), not any(search.robust for search in searches))
+    upper = max(search.upper for search in searches)
+    return Bracket(float(lower), float(upper), not any(search.robust for search in searches))
 
 
 class _Neurons(NamedTuple):
@@ -115,15 +123,17 @@ class _Search:
         mass = sum(float(terms.weight.sum()) for terms in self.terms)
         self.ceiling = mass * directions * problem._largest_atom_entry()
         self.lower, self.upper = 0.0, np.inf
-        self.best, self.best_value = None, -np.inf
-        self.trust = _E
+        self.best: _Neurons | None = None
+        self.best_value = -np.inf
+        self.trust = _TRUST[0]
         self.warm: dict = {}
         d = problem.rows.d
         self.columns = _Neurons(np.zeros((0, d)), np.zeros(0), np.zeros(0, int))
         self.cuts = self._moments([()] * len(self.terms))[None]
+        self.average = self.cuts[0]
         self.payoff = np.zeros((0, 1))
         self.limit = int(np.clip(_CUT_BYTES // self.cuts.nbytes, 8, _CUTS))
-        self._add_columns(self._price(self.cuts[0]), -np.inf)
+        self._add_columns(self._price(self.average)[0], -np.inf)
         if not self.robust:
             self.lower = max(0.0, float(self.payoff.max()) - _ROUNDING * self.ceiling)
 
@@ -144,11 +154,7 @@ class _Search:
             width = self.upper - self.lower
             strategies = central_strategies(self.payoff, _GAME_GAP * width)
             average = np.tensordot(strategies.columns, self.cuts, 1)
-            before = self.upper
-            extremes = self._price(average)
-            kappa = max(float(extreme.value) for extreme in extremes)
-            if self.upper < before:
-                self.average = average
+            extremes, kappa = self._price(average)
             last = kappa - strategies.lower < 0.5 * width or pricing == _PRICINGS - 1
             self._add_columns(extremes, strategies.lower if last else strategies.upper)
             if last:
@@ -157,13 +163,14 @@ class _Search:
         rows[: len(strategies.rows)] = strategies.rows
         return strategies._replace(rows=rows)
 
-    def _price(self, cut: np.ndarray) -> list:
-        """Extremes of every output of a moment; their largest bounds the threshold from above."""
-        moments = [bound.Moment(matrix[:-1, :-1], matrix[:-1, -1], matrix[-1, -1]) for matrix in cut]
+    def _price(self, average: np.ndarray) -> tuple[list, float]:
+        """Extremes of every output of a moment, and the largest, which bounds the threshold from above."""
+        moments = [bound.Moment(matrix[:-1, :-1], matrix[:-1, -1], matrix[-1, -1]) for matrix in average]
         extremes = bound.largest_atoms(moments, _CANDIDATES)
-        kappa = max(float(extreme.value) for extreme in extremes)
-        self.upper = min(self.upper, kappa + _ROUNDING * self.ceiling)
-        return extremes
+        kappa = max(float(extreme.value) for extreme in extremes) + _ROUNDING * self.ceiling
+        if kappa < self.upper:
+            self.upper, self.average = kappa, average
+        return extremes, kappa
 
     def _add_columns(self, extremes: list, level: float) -> None:
         for output, extreme in enumerate(extremes):
@@ -179,8 +186,8 @@ class _Search:
         values = np.empty((len(lifted), len(cuts)))
         for output in np.unique(neurons.outputs):
             here = neurons.outputs == output
-            for number, cut in enumerate(cuts):
-                values[here, number] = ((lifted[here] @ cut[output]) * lifted[here]).sum(1)
+            for place, cut in enumerate(cuts):
+                values[here, place] = ((lifted[here] @ cut[output]) * lifted[here]).sum(1)
         return neurons.signs[:, None] * values
 
     def _network(self, shares: np.ndarray) -> _Neurons:
@@ -206,10 +213,11 @@ class _Search:
             samples.append(worst.samples)
         value = descent / float(squares.sum())
         self.lower = max(self.lower, value - _ROUNDING * self.ceiling)
-        better = value > self.best_value
-        self.trust = max(_A, _B * self.trust) if better else min(_C, 1.0 - _D * (1.0 - self.trust))
-        if better:
+        if value > self.best_value:
+            self.trust = max(_TRUST[0], _TRUST_AFTER_SUCCESS * self.trust)
             self.best, self.best_value = network.scaled(1.0 / float(squares.sum())), value
+        else:
+            self.trust = min(_TRUST[1], 1.0 - _DOUBT_AFTER_FAILURE * (1.0 - self.trust))
         return self._moments(samples)
 
     def _moments(self, samples: list[tuple]) -> np.ndarray:
