@@ -7,6 +7,7 @@ Formulas are written against the calls that the two libraries share: operators, 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,8 +46,8 @@ BLOCK = 1 << 15
 def rows_in_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
     """Run a function of independent rows on NumPy views of its tensors where these are in host memory.
 
-    NumPy's calls cost a quarter of torch's, and blocks of rows stay in the cache; they are shared among as many threads as
-    torch uses, which changes no result. The function takes arrays whose first axis is the row, (n, p) first and second, and
+    NumPy's calls cost a quarter of torch's, and blocks of rows stay in the cache; they are shared among spare
+    threads, which changes no result. The function takes arrays whose first axis is the row, (n, p) first and second, and
     returns a named tuple of such arrays.
     """
 
@@ -67,11 +68,16 @@ def rows_in_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
             parts = (value[start : start + size] if isinstance(value, np.ndarray) else value for value in views)
             return function(*parts, **options)
 
-        starts, threads = range(0, n, size), torch.get_num_threads()
+        starts, threads = range(0, n, size), _spare_threads(torch.get_num_threads())
         results = list(_pool(threads).map(block, starts) if threads > 1 else map(block, starts))
         return type(results[0])(*(torch.from_numpy(np.concatenate(values)) for values in zip(*results, strict=True)))
 
     return wrapped
+
+
+def _spare_threads(threads: int) -> int:
+    """Threads beside torch's own, which go on spinning for a while after each of its calls and must not be in the way."""
+    return max(1, min(threads, (os.cpu_count() or 1) - threads))
 
 
 @functools.lru_cache(maxsize=1)

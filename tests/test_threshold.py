@@ -205,7 +205,8 @@ def test_one_feature_against_a_fine_search(radius):
         worst = np.min([y * (a * x**2 + b * x + c) for x in (low, high, turn)], 0)
         best = max(best, worst.mean())
     bracket = PolynomialProblem(rows, y, radius=radius).zero_solution_beta(tol=1e-3)
-    size = 1e-3 * max(best, 1e-3 * (A * (3 + radius) ** 2 + B * (3 + radius) + C))
+    nominal = PolynomialProblem(rows, y).zero_solution_beta().upper
+    size = 1e-3 * max(best, 1e-3 * nominal)
     assert bracket.lower - 1e-9 <= best + size
     assert best <= bracket.upper + 1e-12
     assert bracket.upper - bracket.lower <= 1.1 * size

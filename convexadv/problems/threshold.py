@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-14
 """Allowance for rounding, relative to the largest conceivable threshold."""
 _NEGLIGIBLE = 1e-3
-"""Share of the largest conceivable threshold below which the width is judged against this share."""
+"""Share of the threshold at radius 0 below which the width is judged against this share."""
 _GAME_GAP = 0.3
 """Gap to which a game is solved, relative to the bracket: finer answers are less central and cost more cuts."""
 _PRICINGS = 4
@@ -44,7 +44,8 @@ _TRUST_AFTER_SUCCESS, _DOUBT_AFTER_FAILURE = 0.9, 0.8
 _CANDIDATES = 8
 _COLUMNS, _CUTS = 600, 150
 _CUT_BYTES = 256 << 20
-_SMALLEST_EIGENVALUE = 1e-12
+_SHARE, _SMALLEST_EIGENVALUE = 1e-8, 1e-12
+"""Relative sizes of neurons and of eigenvalues of their lift that are dropped from a network to be tried."""
 
 
 class Bracket(NamedTuple):
@@ -68,8 +69,8 @@ def zero_solution_bracket(problem: PolynomialProblem, tol: float = 1e-2, max_ite
     problem : PolynomialProblem
         Its own beta plays no role.
     tol : float
-        Stop at upper - lower <= tol max(upper, 1e-3 c), where c = sum_g q_g max |s(u . (x + delta))| is the largest
-        threshold these rows and multipliers could have: thresholds that are zero are found as nearly zero.
+        Stop at upper - lower <= tol max(upper, 1e-3 c), c the threshold at radius 0 (an upper bound of this one):
+        thresholds that are zero are found as nearly zero.
     max_iter : int
         Networks to try for every component. The bracket is valid wherever the search ends.
 
@@ -134,13 +135,15 @@ class _Search:
         self.payoff = np.zeros((0, 1))
         self.limit = int(np.clip(_CUT_BYTES // self.cuts.nbytes, 8, _CUTS))
         self._add_columns(self._price(self.average)[0], -np.inf)
+        self.nominal = self.upper
         if not self.robust:
             self.lower = max(0.0, float(self.payoff.max()) - _ROUNDING * self.ceiling)
 
     def run(self, tol: float, max_iter: int) -> None:
         """Tighten the bracket until it is narrow, or ``max_iter`` networks have been tried."""
         for _ in range(max_iter if self.robust else 0):
-            if self.upper - self.lower <= tol * max(self.upper, _NEGLIGIBLE * self.ceiling):
+            width = self.upper - self.lower
+            if width <= max(tol * max(self.upper, _NEGLIGIBLE * self.nominal), 4.0 * _ROUNDING * self.ceiling):
                 break
             strategies = self._play()
             cut = self._try(self._network(strategies.rows))
@@ -192,12 +195,11 @@ class _Search:
 
     def _network(self, shares: np.ndarray) -> _Neurons:
         """The network of the game, pulled to the best one so far."""
-        used = shares > 1e-6 * shares.max()
-        network = _Neurons(*(part[used] for part in self.columns))
-        network = network._replace(vectors=network.vectors * np.sqrt(shares[used])[:, None])
+        network = self.columns._replace(vectors=self.columns.vectors * np.sqrt(shares)[:, None])
         if self.best is not None:
             network = _joined(network.scaled(1.0 - self.trust), self.best.scaled(self.trust))
-        return _merged(network)
+        squares = (network.vectors**2).sum(1)
+        return _merged(_Neurons(*(part[squares > _SHARE * squares.sum()] for part in network)))
 
     def _try(self, network: _Neurons) -> np.ndarray:
         """The moment at which a network's margins are attained; its value is a lower bound."""
@@ -257,16 +259,8 @@ def _linear_terms(problem: PolynomialProblem, component: Any, terms: TermSet) ->
     used = weight != 0
     sign = (np.sign(weight) * terms.sign[active, group])[used]
     none = np.zeros(len(sign))
-    linear = TermSet(
-        loss=terms.loss,
-        row=terms.row[used],
-        weight=np.abs(weight)[used],
-        sign=sign[None],
-        offset=none[None],
-        direction=terms.direction[active, group][None, used],
-        radius=terms.radius[used],
-        curvature=none,
-    )
+    row, radius, direction = terms.row[used], terms.radius[used], terms.direction[active, group][None, used]
+    linear = TermSet(terms.loss, row, np.abs(weight)[used], sign[None], none[None], direction, radius, none)
     return Terms(linear, problem.rows.n, np.asarray, len(component.directions))
 
 
