@@ -77,7 +77,9 @@ class QuadraticForms:
             basis, triangle = xp.linalg.qr(self.stretched.T)
             self.basis = basis.T  # (p, d), in scaled coordinates
             self.coordinates = triangle.T  # (m, p): D u_j = coordinates_j @ basis
-            small = self.a * xp.einsum("jp,jk,jq->kpq", self.coordinates, weights, self.coordinates)
+            small = (
+                (self.a * weights.T)[:, None, :] * triangle[None] @ self.coordinates
+            )  # sum_j w_j c_j c_j' a direction
             self.eigenvalues, self.vectors = xp.linalg.eigh(small)
 
     def outputs(self, products: Array) -> Array:
