@@ -253,7 +253,7 @@ class ColumnGeneration:
         """Let the barrier follow the gap, press harder on constraints that stay violated, leave exhausted float32."""
         if self.model is not self.exact and len(self._gaps) > 3 and self._gaps[-1] > 0.5 * self._gaps[-4]:
             self.model = self.exact
-        if len(self._gaps) > 1 and self._gaps[-1] > 0.7 * self._gaps[-2]:
+        if self.rounds > 4 and self._gaps[-1] > 0.7 * self._gaps[-2]:
             self.accuracy = max(0.3 * self.accuracy, _FINEST)
         smoothing = self.state.smoothing
         if self.model.robust and self.model.problem.norm == "l2":
