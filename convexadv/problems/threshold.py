@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..recovery import equalise
+from ..rotations import equalise
 from . import bound
 from .forms import Terms
 from .games import Strategies, central_strategies

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..recovery import equalise
+from ..rotations import equalise
 from .model import Neurons
 
 NEGLIGIBLE = 1e-6

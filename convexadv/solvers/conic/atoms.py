@@ -18,7 +18,7 @@ import numpy as np
 
 from ...problems import AtomSet, PolynomialProblem
 from ...problems.terms import TermSet
-from ...recovery import equalise
+from ...rotations import equalise
 from . import svec
 from .program import ConicProgram, Family
 
