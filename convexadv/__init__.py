@@ -12,11 +12,15 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "PolynomialProblem": "problems",
+    "ReLUProblem": "problems",
+    "GatedReLUProblem": "problems",
     "OptimalityCertificate": "problems",
     "solve": "solvers",
     "Solution": "solvers",
     "Status": "solvers",
     "PolynomialNetwork": "networks",
+    "ReLUNetwork": "networks",
+    "GatedReLUNetwork": "networks",
     "save": "files",
     "load": "files",
     "attack": "robustness",

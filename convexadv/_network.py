@@ -1,8 +1,8 @@
-"""What every network of the package shares: labels, input scaling, evaluation of arrays and tensors."""
+"""What every network of the package shares: labels, input scaling, evaluation, copies and parts of a file."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -11,15 +11,26 @@ from . import _labels
 from ._arrays import Array, is_tensor, to_numpy
 from .errors import InputError
 
-_BLOCK = 1 << 22  # entries of the inputs that are evaluated at a time outside of autograd
+DTYPES = (torch.float32, torch.float64)
+"""Precisions of weights."""
+
+BLOCK = 1 << 22
+"""Entries that are evaluated at a time."""
+
+AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
 
 class Network(torch.nn.Module):
-    """What the networks of the package share: labels, input scaling, evaluation of arrays.
+    """What the networks of the package share: labels, input scaling, evaluation of arrays, copies and files.
 
-    A subclass registers its weights, then calls :meth:`_set_inputs` and :meth:`_set_classes`, and defines
-    ``forward`` and the properties ``n_features`` and ``n_outputs``. Not to be used by itself.
+    A subclass registers its weights under the names of its constructor's arguments, lists them in
+    ``_TENSORS``, then calls :meth:`_set_inputs` and :meth:`_set_classes`. It defines ``forward``, the
+    properties ``n_neurons``, ``n_features`` and ``n_outputs``, and, if its constructor takes more than
+    tensors and classes, ``_settings`` and ``_from_settings``. Not to be used by itself.
     """
+
+    _TENSORS: ClassVar[frozenset[str]]
+    """Names of the parameters and buffers, which are arguments of the constructor."""
 
     shift: torch.Tensor
     scale: torch.Tensor
@@ -31,6 +42,11 @@ class Network(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.metadata: dict[str, Any] = {}
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons m."""
+        raise NotImplementedError
 
     @property
     def n_features(self) -> int:
@@ -62,7 +78,7 @@ class Network(torch.nn.Module):
         if count != outputs and (count, outputs) != (2, 1):
             raise InputError(
                 f"classes holds {count} labels, which need {count} outputs (or one for two labels), but "
-                f"coefficients has {outputs}."
+                f"this network has {outputs}."
             )
 
     def scores(self, X: Array) -> Array:
@@ -89,7 +105,7 @@ class Network(torch.nn.Module):
         self._check_rows(rows)
         shape = (0,) if self.n_outputs == 1 else (0, self.n_outputs)
         blocks = [self.shift.new_empty(shape)]
-        size = max(1, _BLOCK // max(1, self.n_features))
+        size = max(1, BLOCK // max(1, self._entries_of_a_row))
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
             if not tensor:  # a copy: read-only and reversed arrays have no tensor form
@@ -171,19 +187,68 @@ class Network(torch.nn.Module):
         if not is_tensor(rows) and rows.dtype.kind not in "biuf":
             raise InputError(f"X must hold numbers, got the dtype {rows.dtype}.")
 
+    @property
+    def _entries_of_a_row(self) -> int:
+        """Entries of the largest array that the evaluation of one row needs."""
+        return self.n_features
+
+    def _scaled(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Check raw inputs (n, d) and scale them: ``z = (x - shift) / scale``, in ``dtype``."""
+        if not isinstance(x, torch.Tensor):
+            raise InputError("forward takes a torch tensor; scores(X) and predict(X) take NumPy arrays too.")
+        if x.ndim == 0 or x.shape[-1] != self.n_features:
+            raise InputError(f"x must have shape (n, {self.n_features}), got {tuple(x.shape)}.")
+        x = x if x.is_floating_point() else x.to(self.shift.dtype)
+        # Shifted in the precision of x, then rounded to that of the weights.
+        return ((x - self.shift) / self.scale).to(dtype)
+
+    def _squeezed(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scores (n, C) in the shape that callers see: (n,) for one output."""
+        return scores.squeeze(-1) if self.n_outputs == 1 else scores
+
+    def _with(self: AnyNetwork, **changes: Any) -> AnyNetwork:
+        """Copy the network, metadata included, with other values of some arguments of its constructor."""
+        tensors, settings = self._to_parts()
+        arguments = {**tensors, "classes": self.classes, **self._from_settings(settings), **changes}
+        copy = type(self)(**arguments)
+        copy.metadata = dict(self.metadata)
+        return copy
+
     def _to_parts(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Tensors and settings for a file."""
-        raise NotImplementedError
+        return dict(self.state_dict()), self._settings()
 
     @classmethod
     def _from_parts(
-        cls, tensors: dict[str, torch.Tensor], settings: dict[str, Any], classes: np.ndarray | None
-    ) -> Network:
+        cls: type[AnyNetwork], tensors: dict[str, torch.Tensor], settings: dict[str, Any], classes: np.ndarray | None
+    ) -> AnyNetwork:
         """Rebuild the network from a file, with copies of the tensors; InputError if a part is wrong."""
-        raise NotImplementedError
+        if set(tensors) != cls._TENSORS:
+            raise InputError(f"it holds the tensors {sorted(tensors)}")
+        dtypes = {tensor.dtype for tensor in tensors.values()}
+        if len(dtypes) > 1 or not dtypes <= set(DTYPES):
+            raise InputError("its tensors are not all float32 or all float64")
+        arguments = {**tensors, "classes": classes, **cls._from_settings(settings)}
+        return cls(**arguments)
 
-    def _describe_classes(self) -> str:
-        return "" if self.classes is None else f", classes={_labels.summary(self.classes)}"
+    def _settings(self) -> dict[str, Any]:
+        """What the constructor needs beside tensors and classes, as JSON."""
+        return {}
+
+    @classmethod
+    def _from_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the constructor out of the settings; KeyError if one is missing."""
+        return {}
+
+    def extra_repr(self) -> str:
+        """Describe sizes and labels for ``repr``.
+
+        Returns
+        -------
+        str
+        """
+        sizes = f"neurons={self.n_neurons}, features={self.n_features}, outputs={self.n_outputs}"
+        return sizes if self.classes is None else f"{sizes}, classes={_labels.summary(self.classes)}"
 
 
 def class_margins(scores: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -205,6 +270,33 @@ def class_margins(scores: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         return (2 * index - 1).to(scores.dtype) * scores
     own = scores.gather(1, index[:, None])
     return own[:, 0] - scores.scatter(1, index[:, None], -torch.inf).amax(1)
+
+
+def network_dtype(weights: Any, dtype: torch.dtype | None) -> torch.dtype:
+    """Choose the precision of a network.
+
+    Parameters
+    ----------
+    weights : array-like or tensor
+        The weights that decide if no dtype is given: float32 stays float32, all else becomes float64.
+    dtype : torch.float32, torch.float64 or None
+        What the caller asked for.
+
+    Returns
+    -------
+    torch.dtype
+
+    Raises
+    ------
+    InputError
+        If ``dtype`` is another one.
+    """
+    if dtype is None:
+        single = str(getattr(weights, "dtype", "")).removeprefix("torch.") == "float32"
+        return torch.float32 if single else torch.float64
+    if dtype not in DTYPES:
+        raise InputError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}.")
+    return dtype
 
 
 def weight_tensor(
@@ -255,6 +347,35 @@ def weight_tensor(
     tensor = tensor.to(dtype=dtype, device=device, copy=True).contiguous()
     if not bool(torch.isfinite(tensor).all()):
         raise InputError(f"{name} must be finite in {dtype}, got a NaN or infinite entry.")
+    return tensor
+
+
+def entries_of_rows(values: Any, name: str, owner: str, rows: torch.Tensor) -> torch.Tensor:
+    """Copy weights of which every row has one.
+
+    Parameters
+    ----------
+    values : array-like or tensor (m,), optional
+        The weights; zeros if not given.
+    name, owner : str
+        What the weights and the rows are called in an error.
+    rows : tensor (m, ...)
+        Gives m, the dtype and the device.
+
+    Returns
+    -------
+    tensor (m,)
+
+    Raises
+    ------
+    InputError
+        As :func:`weight_tensor`, and if there are not m entries.
+    """
+    if values is None:
+        return rows.new_zeros(len(rows))
+    tensor = weight_tensor(values, name, 1, rows.dtype, rows.device)
+    if len(tensor) != len(rows):
+        raise InputError(f"{name} must have one entry a {owner}: got {len(tensor)} for {len(rows)} {owner}s.")
     return tensor
 
 

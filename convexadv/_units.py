@@ -1,41 +1,31 @@
-"""A polynomial network in other units of its inputs."""
+"""A network in other units of its inputs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .networks import PolynomialNetwork
+from ._network import AnyNetwork
 
 
-def with_inputs(network: PolynomialNetwork, shift: Any, scale: Any) -> PolynomialNetwork:
+def with_inputs(network: AnyNetwork, shift: Any, scale: Any) -> AnyNetwork:
     """The network with another input scaling: x -> f((x - shift) / scale), f that of its weights alone.
 
     Parameters
     ----------
-    network : PolynomialNetwork
-        Its own shift and scale are not used.
+    network : Network
+        Of any kind. Its own shift and scale are not used.
     shift, scale : (d,)
         In the units of the inputs that the result takes.
 
     Returns
     -------
-    PolynomialNetwork
-        A copy, with the classes and the metadata of ``network``.
+    Network
+        A copy of the same kind, with the classes and the metadata of ``network``.
     """
-    copy = PolynomialNetwork(
-        network.neurons,
-        network.coefficients,
-        network.activation,
-        shift,
-        scale,
-        network.classes,
-        unit_tolerance=1e-6,  # the rows were checked when the network was built
-    )
-    copy.metadata = dict(network.metadata)
-    return copy
+    return network._with(shift=shift, scale=scale)
 
 
-def in_units(network: PolynomialNetwork, shift: Any, scale: Any) -> PolynomialNetwork:
+def in_units(network: AnyNetwork, shift: Any, scale: Any) -> AnyNetwork:
     """The network as a function of z = (x - shift) / scale, so that in_units(f)(z) = f(x).
 
     With the network's own shift and scale the result takes the rows that its weights see. An ellipsoid
@@ -43,12 +33,14 @@ def in_units(network: PolynomialNetwork, shift: Any, scale: Any) -> PolynomialNe
 
     Parameters
     ----------
-    network : PolynomialNetwork
+    network : Network
+        Of any kind.
     shift, scale : tensor (d,)
         In the units of x.
 
     Returns
     -------
-    PolynomialNetwork
+    Network
+        A copy of the same kind.
     """
     return with_inputs(network, (network.shift - shift) / scale, network.scale / scale)

@@ -20,11 +20,15 @@ from safetensors.torch import save as to_bytes
 from ._atomic import atomic_write
 from ._network import Network
 from .errors import FileFormatError, InputError
-from .networks import PolynomialNetwork
+from .networks import GatedReLUNetwork, PolynomialNetwork, ReLUNetwork
 
 FORMAT_VERSION = 1
-KINDS: dict[str, type[Network]] = {"PolynomialNetwork": PolynomialNetwork}
-"""Networks that have files. A kind defines ``_to_parts`` and ``_from_parts``."""
+KINDS: dict[str, type[Network]] = {
+    "PolynomialNetwork": PolynomialNetwork,
+    "ReLUNetwork": ReLUNetwork,
+    "GatedReLUNetwork": GatedReLUNetwork,
+}
+"""Networks that have files, by the name of their class."""
 
 _HEADER = "convexadv"
 _LABEL_TYPES = {"str": str, "bool": bool} | {
@@ -39,7 +43,7 @@ def save(network: Network, path: str | os.PathLike[str], /, **metadata: Any) -> 
 
     Parameters
     ----------
-    network : PolynomialNetwork
+    network : PolynomialNetwork, ReLUNetwork or GatedReLUNetwork
         What to save.
     path : str or path-like
         The target; its folder must exist.
@@ -50,8 +54,8 @@ def save(network: Network, path: str | os.PathLike[str], /, **metadata: Any) -> 
     Raises
     ------
     InputError
-        If the network has no file format, its weights are not valid (not finite, or neurons off the unit
-        sphere by more than 1e-6), the metadata is not JSON, or the target cannot be created.
+        If the network has no file format, its weights are not valid (not finite, or neurons of a polynomial
+        network off the unit sphere by more than 1e-6), the metadata is not JSON, or the target cannot be created.
     """
     kind = type(network).__name__
     if KINDS.get(kind) is not type(network):
@@ -89,7 +93,7 @@ def load(path: str | os.PathLike[str]) -> Network:
 
     Returns
     -------
-    PolynomialNetwork
+    PolynomialNetwork, ReLUNetwork or GatedReLUNetwork
         On the CPU, with ``metadata`` as it was saved.
 
     Raises

@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._network import Network, weight_tensor
+from ._gated_network import GatedReLUNetwork
+from ._network import Network, network_dtype, weight_tensor
+from ._relu_network import ReLUNetwork
 from .errors import InputError
+
+__all__ = ["GatedReLUNetwork", "PolynomialNetwork", "ReLUNetwork"]
 
 _UNIT_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-9}
 
@@ -53,6 +57,8 @@ class PolynomialNetwork(Network):
         If shapes do not fit, a weight is not finite, or a neuron does not have norm one.
     """
 
+    _TENSORS = frozenset({"neurons", "coefficients", "shift", "scale"})
+
     def __init__(
         self,
         neurons: Any,
@@ -66,7 +72,7 @@ class PolynomialNetwork(Network):
         unit_tolerance: float | None = None,
     ) -> None:
         super().__init__()
-        dtype = _network_dtype(neurons, dtype)
+        dtype = network_dtype(neurons, dtype)
         rows = weight_tensor(neurons, "neurons", 2, dtype)
         output = weight_tensor(coefficients, "coefficients", (1, 2), dtype, rows.device)
         output = output[:, None] if output.ndim == 1 else output
@@ -113,16 +119,9 @@ class PolynomialNetwork(Network):
         InputError
             If x is not a tensor or has another number of features.
         """
-        if not isinstance(x, torch.Tensor):
-            raise InputError("forward takes a torch tensor; scores(X) and predict(X) take NumPy arrays too.")
-        if x.ndim == 0 or x.shape[-1] != self.n_features:
-            raise InputError(f"x must have shape (n, {self.n_features}), got {tuple(x.shape)}.")
         a, b, c = self.activation
-        x = x if x.is_floating_point() else x.to(self.shift.dtype)
-        # Shifted in the precision of x, then rounded to that of the weights.
-        inner = ((x - self.shift) / self.scale).to(self.neurons.dtype) @ self.neurons.T
-        scores = ((a * inner + b) * inner + c) @ self.coefficients
-        return scores.squeeze(-1) if self.n_outputs == 1 else scores
+        inner = self._scaled(x, self.neurons.dtype) @ self.neurons.T
+        return self._squeezed(((a * inner + b) * inner + c) @ self.coefficients)
 
     def quadratic(self, output: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Write an output as a quadratic of the scaled inputs: ``f(z) = a z'W1 z + b W2'z + c W4``.
@@ -162,39 +161,13 @@ class PolynomialNetwork(Network):
         """
         return float(self.coefficients.detach().abs().sum())
 
-    def extra_repr(self) -> str:
-        """Describe sizes and labels for ``repr``.
-
-        Returns
-        -------
-        str
-        """
-        sizes = f"neurons={self.n_neurons}, features={self.n_features}, outputs={self.n_outputs}"
-        return sizes + self._describe_classes()
-
-    def _to_parts(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Tensors and settings for a file."""
-        return dict(self.state_dict()), {"activation": list(self.activation)}
+    def _settings(self) -> dict[str, Any]:
+        return {"activation": list(self.activation)}
 
     @classmethod
-    def _from_parts(
-        cls, tensors: dict[str, torch.Tensor], settings: dict[str, Any], classes: np.ndarray | None
-    ) -> PolynomialNetwork:
-        if set(tensors) != {"neurons", "coefficients", "shift", "scale"}:
-            raise InputError(f"it holds the tensors {sorted(tensors)}")
-        dtypes = {tensor.dtype for tensor in tensors.values()}
-        if len(dtypes) > 1 or not dtypes <= set(_UNIT_TOLERANCE):
-            raise InputError("its tensors are not all float32 or all float64")
+    def _from_settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
         # A network that was cast to float64 has rows of unit norm to float32 precision only.
-        return cls(
-            tensors["neurons"],
-            tensors["coefficients"],
-            settings["activation"],
-            tensors["shift"],
-            tensors["scale"],
-            classes,
-            unit_tolerance=_UNIT_TOLERANCE[torch.float32],
-        )
+        return {"activation": settings["activation"], "unit_tolerance": _UNIT_TOLERANCE[torch.float32]}
 
 
 def _check_unit_rows(rows: torch.Tensor, tolerance: float) -> None:
@@ -216,12 +189,3 @@ def _activation(activation: Any) -> tuple[float, float, float]:
     if not np.isfinite([a, b, c]).all():
         raise InputError(f"activation must be finite, got {(a, b, c)}.")
     return a, b, c
-
-
-def _network_dtype(neurons: Any, dtype: torch.dtype | None) -> torch.dtype:
-    if dtype is None:
-        single = str(getattr(neurons, "dtype", "")).removeprefix("torch.") == "float32"
-        return torch.float32 if single else torch.float64
-    if dtype not in _UNIT_TOLERANCE:
-        raise InputError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}.")
-    return dtype

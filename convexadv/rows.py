@@ -26,14 +26,17 @@ class Rows:
         Anything with ``shape``, ``dtype`` and slicing by rows: NumPy arrays, memory maps, torch tensors.
     convert : callable
         Applied to each block when it is read; makes it a float array of the kind wanted.
+    constant : bool
+        Whether every row ends with a constant 1 that the sources do not hold (an intercept).
     """
 
-    def __init__(self, sources: Sequence[Any], convert: Callable[[Any], Array]):
+    def __init__(self, sources: Sequence[Any], convert: Callable[[Any], Array], constant: bool = False):
         self._sources = list(sources)
         self._convert = convert
+        self.constant = constant
         self._largest_norm: float | None = None
         self.n = sum(int(source.shape[0]) for source in self._sources)
-        self.d = int(self._sources[0].shape[1])
+        self.d = int(self._sources[0].shape[1]) + constant
         self.block_rows = max(256, _BLOCK_BYTES // (8 * max(1, self.d)))
 
     @property
@@ -54,6 +57,15 @@ class Rows:
             raise InputError(f"X has shape ({rows.n}, {rows.d}); at least one row and one column are needed.")
         return rows
 
+    def with_constant(self) -> Rows:
+        """The same rows, each followed by a constant 1."""
+        return Rows(self._sources, self._convert, constant=True)
+
+    def whole(self) -> Array:
+        """All rows as one array."""
+        parts = [block for _, block in self.blocks()]
+        return parts[0] if len(parts) == 1 else namespace(parts[0]).concatenate(parts)
+
     def to_torch(self, device: Any, dtype: Any) -> Rows:
         """The same rows as tensors; kept on the device when it is not the CPU, views where no conversion is needed."""
         import torch
@@ -67,8 +79,8 @@ class Rows:
 
         in_memory = [source for source in self._sources if not isinstance(source, np.memmap)]
         if torch.device(device).type != "cpu" and len(in_memory) == len(self._sources):
-            return Rows([convert(source) for source in self._sources], lambda block: block)
-        return Rows(self._sources, convert)
+            return Rows([convert(source) for source in self._sources], lambda block: block, self.constant)
+        return Rows(self._sources, convert, self.constant)
 
     def blocks(self) -> Iterator[tuple[slice, Array]]:
         """Pairs (slice of row numbers, block) in order."""
@@ -76,6 +88,9 @@ class Rows:
         for source in self._sources:
             for first in range(0, source.shape[0], self.block_rows):
                 block = self._convert(source[first : first + self.block_rows])
+                if self.constant:
+                    xp = namespace(block)
+                    block = xp.concatenate([block, xp.ones_like(block[:, :1])], 1)
                 yield slice(start, start + block.shape[0]), block
                 start += block.shape[0]
 

@@ -10,17 +10,25 @@ import safetensors.torch
 import torch
 
 import convexadv as ca
-from convexadv import FileFormatError, InputError, PolynomialNetwork, files
+from convexadv import FileFormatError, GatedReLUNetwork, InputError, PolynomialNetwork, ReLUNetwork, files
 from convexadv._atomic import atomic_write
 
 
-def make(m=3, d=2, outputs=1, classes=None, dtype=torch.float64):
+def make(m=3, d=2, outputs=1, classes=None, dtype=torch.float64, kind="PolynomialNetwork"):
     rng = np.random.default_rng(0)
     neurons = rng.standard_normal((m, d))
     neurons /= np.linalg.norm(neurons, axis=1, keepdims=True)
     shift, scale = rng.standard_normal(d), rng.random(d) + 0.5
-    alpha = rng.standard_normal((m, outputs))
-    return PolynomialNetwork(neurons, alpha, (0.1, 1 / 3, -0.7), shift, scale, classes, dtype)
+    alpha, biases = rng.standard_normal((m, outputs)), rng.standard_normal(m)
+    inputs = {"shift": shift, "scale": scale, "classes": classes, "dtype": dtype}
+    if kind == "PolynomialNetwork":
+        return PolynomialNetwork(neurons, alpha, (0.1, 1 / 3, -0.7), **inputs)
+    if kind == "ReLUNetwork":
+        return ReLUNetwork(2 * neurons, alpha, biases, **inputs)
+    return GatedReLUNetwork(neurons, rng.standard_normal((m, d, outputs)), biases, alpha, **inputs)
+
+
+KINDS = pytest.mark.parametrize("kind", files.KINDS)
 
 
 @pytest.fixture
@@ -59,19 +67,25 @@ def test_labels_round_trip_exactly(path, name):
     assert loaded.tolist() == classes.tolist()
 
 
+def test_every_kind_is_made_here():
+    assert [type(make(kind=kind)).__name__ for kind in files.KINDS] == list(files.KINDS)
+    assert list(files.KINDS) == [kind.__name__ for kind in files.KINDS.values()]
+
+
+@KINDS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("m", "outputs", "classes"), [(3, 1, None), (0, 1, [0, 1]), (4, 3, ["a", "b", "c"])])
-def test_networks_round_trip_exactly(path, m, outputs, classes, dtype):
-    network = make(m, 5, outputs, classes, dtype)
+def test_networks_round_trip_exactly(path, kind, m, outputs, classes, dtype):
+    network = make(m, 5, outputs, classes, dtype, kind)
     ca.save(network, path)
     loaded = ca.load(path)
-    assert type(loaded) is PolynomialNetwork
+    assert type(loaded) is type(network)
     assert list(loaded.state_dict()) == list(network.state_dict())
     for name, tensor in network.state_dict().items():
         other = loaded.state_dict()[name]
         assert other.dtype == tensor.dtype == dtype
         assert torch.equal(other, tensor)
-    assert loaded.activation == network.activation
+    assert loaded._settings() == network._settings()
     X = np.random.default_rng(1).standard_normal((4, 5))
     np.testing.assert_array_equal(loaded.scores(X), network.scores(X))
     assert repr(loaded) == repr(network)
@@ -89,24 +103,32 @@ def test_metadata_comes_back_and_is_added_to(path):
     assert ca.load(path).metadata == {"settings": expected, "gap": 0.5, "network": "x", "path": "y"}
 
 
-def test_header_states_format_version_and_kind(path):
+def test_activation_comes_back_exactly(path):
     ca.save(make(), path)
+    assert ca.load(path).activation == (0.1, 1 / 3, -0.7)
+
+
+@KINDS
+def test_header_states_format_version_and_kind(path, kind):
+    ca.save(make(kind=kind), path)
     with safetensors.safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["convexadv"])
     assert header["format"] == "convexadv"
     assert header["format_version"] == files.FORMAT_VERSION == 1
-    assert header["kind"] == "PolynomialNetwork"
+    assert header["kind"] == kind
     assert header["package_version"] == ca.__version__
 
 
-def test_same_network_gives_the_same_bytes(path, tmp_path):
+@KINDS
+def test_same_network_gives_the_same_bytes(tmp_path, kind):
     for name in ("a", "b"):
-        ca.save(make(classes=["x", "y"]), tmp_path / name, gap=1.0)
+        ca.save(make(classes=["x", "y"], kind=kind), tmp_path / name, gap=1.0)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_loaded_weights_outlive_the_file(path):
-    ca.save(make(), path)
+@KINDS
+def test_loaded_weights_outlive_the_file(path, kind):
+    ca.save(make(kind=kind), path)
     loaded = ca.load(path)
     before = loaded.scores(np.ones((1, 2)))
     with open(path, "r+b") as file:
@@ -114,15 +136,18 @@ def test_loaded_weights_outlive_the_file(path):
     np.testing.assert_array_equal(loaded.scores(np.ones((1, 2))), before)
 
 
-def test_network_cast_to_float64_can_be_saved(path):
-    network = make(dtype=torch.float32).double()
+@KINDS
+def test_network_cast_to_float64_can_be_saved(path, kind):
+    network = make(dtype=torch.float32, kind=kind).double()
     ca.save(network, path)
-    assert torch.equal(ca.load(path).neurons, network.neurons)
+    for name, tensor in ca.load(path).state_dict().items():
+        assert torch.equal(tensor, network.state_dict()[name])
 
 
+@KINDS
 @pytest.mark.parametrize("m", [0, 3])
-def test_every_truncation_is_an_error(path, m):
-    ca.save(make(m, classes=["a", "b"]), path)
+def test_every_truncation_is_an_error(path, kind, m):
+    ca.save(make(m, classes=["a", "b"], kind=kind), path)
     data = path.read_bytes()
     for length in range(len(data)):
         path.write_bytes(data[:length])
@@ -136,8 +161,9 @@ def test_every_truncation_is_an_error(path, m):
     assert ca.load(path).n_neurons == m
 
 
-def test_damaged_bytes_never_escape_as_another_error(path):
-    ca.save(make(classes=["a", "b"]), path)
+@KINDS
+def test_damaged_bytes_never_escape_as_another_error(path, kind):
+    ca.save(make(classes=["a", "b"], kind=kind), path)
     data = path.read_bytes()
     rng = np.random.default_rng(0)
     errors = 0
@@ -150,7 +176,7 @@ def test_damaged_bytes_never_escape_as_another_error(path):
         except FileFormatError as error:
             errors += str(path) in str(error)
         else:
-            assert isinstance(network, PolynomialNetwork)
+            assert type(network).__name__ == kind
     assert errors > 300
 
 
@@ -190,10 +216,41 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("name", DAMAGE)
+RELU_DAMAGE = {
+    "nan": ({"neurons": NAN}, "neurons must be finite"),
+    "rows": ({"coefficients": torch.ones(4, 1, dtype=torch.float64)}, "one row a neuron"),
+    "biases": ({"biases": torch.ones(2, dtype=torch.float64)}, "one entry a neuron: got 2 for 3"),
+    "dtype": ({"biases": torch.ones(3)}, "not all float32 or all float64"),
+    "scale": ({"scale": torch.zeros(2, dtype=torch.float64)}, "scale must be positive"),
+    "extra": ({"gates": torch.ones(3, 2, dtype=torch.float64)}, "it holds the tensors"),
+}
+GATED_DAMAGE = {
+    "nan": ({"gates": NAN}, "gates must be finite"),
+    "gates": ({"gates": torch.ones(4, 2, dtype=torch.float64)}, r"weights must have shape .*got \(3, 2, 1\)"),
+    "dimensions": ({"weights": torch.ones(3, dtype=torch.float64)}, "2 or 3 dimension"),
+    "gate biases": ({"gate_biases": torch.ones(2, dtype=torch.float64)}, "one entry a gate: got 2 for 3"),
+    "biases": ({"biases": torch.ones(3, 2, dtype=torch.float64)}, r"biases must have shape \(3, 1\)"),
+    "dtype": ({"gates": torch.ones(3, 2)}, "not all float32 or all float64"),
+    "shift": ({"shift": torch.ones(3, dtype=torch.float64)}, "one entry a feature"),
+    "extra": ({"neurons": torch.ones(3, 2, dtype=torch.float64)}, "it holds the tensors"),
+}
+DAMAGES = {
+    **{name: ("PolynomialNetwork", *case) for name, case in DAMAGE.items()},
+    **{f"relu {name}": ("ReLUNetwork", {}, *case) for name, case in RELU_DAMAGE.items()},
+    **{f"gated {name}": ("GatedReLUNetwork", {}, *case) for name, case in GATED_DAMAGE.items()},
+    **{
+        f"{kind} as {other}": (kind, {"kind": other}, {}, f"not a valid {other} file: it holds the tensors")
+        for kind in files.KINDS
+        for other in files.KINDS
+        if other != kind
+    },
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
 def test_wrong_contents_give_one_sentence(path, name):
-    change, tensors, message = DAMAGE[name]
-    ca.save(make(), path)
+    kind, change, tensors, message = DAMAGES[name]
+    ca.save(make(kind=kind), path)
     rewrite(path, change, tensors)
     with pytest.raises(FileFormatError, match=message) as caught:
         ca.load(path)
@@ -203,13 +260,18 @@ def test_wrong_contents_give_one_sentence(path, name):
     assert text.endswith(".")
 
 
-def test_missing_tensor(path):
-    ca.save(make(), path)
+@KINDS
+def test_missing_tensor(path, kind):
+    network = make(kind=kind)
+    ca.save(network, path)
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata()
-    safetensors.torch.save_file({"neurons": torch.eye(2)}, path, metadata)
-    with pytest.raises(FileFormatError, match=r"it holds the tensors \['neurons'\]"):
-        ca.load(path)
+    for name in network.state_dict():
+        tensors = {other: value for other, value in network.state_dict().items() if other != name}
+        safetensors.torch.save_file(tensors, path, metadata)
+        with pytest.raises(FileFormatError, match="it holds the tensors") as caught:
+            ca.load(path)
+        assert str(sorted(tensors)) in str(caught.value)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"convexadv": "{not json"}, {"convexadv": "[]"}])
@@ -248,19 +310,24 @@ def test_missing_file_and_folder(tmp_path):
 
 
 SAVES = [
-    (lambda p: ca.save(torch.nn.Linear(2, 1), p), "save writes PolynomialNetwork, got Linear"),
+    (
+        lambda p: ca.save(torch.nn.Linear(2, 1), p),
+        "save writes PolynomialNetwork, ReLUNetwork, GatedReLUNetwork, got Linear",
+    ),
     (lambda p: ca.save(make(), p, note=object()), "metadata must be JSON"),
     (lambda p: ca.save(make(), p, note={1, 2}), "metadata must be JSON"),
     (lambda p: ca.save(make().half(), p), "cannot be saved: .*not all float32"),
     (lambda p: ca.save(with_neurons(torch.ones(3, 2)), p), "cannot be saved: .*norm 1"),
     (lambda p: ca.save(with_neurons(NAN), p), "cannot be saved: .*finite"),
+    (lambda p: ca.save(with_neurons(NAN, "ReLUNetwork"), p), "cannot be saved: neurons must be finite"),
+    (lambda p: ca.save(make(kind="GatedReLUNetwork").half(), p), "cannot be saved: .*not all float32"),
     (lambda p: ca.save(make(), p.parent / "none" / "model"), "its folder does not exist"),
     (lambda p: ca.save(make(), p.parent), "it is a folder"),
 ]
 
 
-def with_neurons(values):
-    network = make()
+def with_neurons(values, kind="PolynomialNetwork"):
+    network = make(kind=kind)
     with torch.no_grad():
         network.neurons.copy_(values)
     return network

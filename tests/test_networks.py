@@ -147,7 +147,7 @@ def test_weights_are_copies():
 def test_scores_in_blocks_and_from_awkward_arrays(monkeypatch, tmp_path):
     network, X = make(outputs=3), inputs(50)
     whole = network.scores(X)
-    monkeypatch.setattr(shared, "_BLOCK", 4 * 7)
+    monkeypatch.setattr(shared, "BLOCK", 4 * 7)
     np.testing.assert_allclose(network.scores(X), whole, rtol=1e-13)
     np.save(tmp_path / "X.npy", X)
     frozen = X.copy()

@@ -10,10 +10,10 @@ from ..losses import HARD, SQUARED, WORST_SQUARED, Loss
 from .terms import Component, TermSet
 
 if TYPE_CHECKING:
-    from .polynomial import PolynomialProblem
+    from .base import Problem
 
 
-def assemble(problem: PolynomialProblem) -> tuple[Component, ...]:
+def assemble(problem: Problem) -> tuple[Component, ...]:
     """Components of a problem: one for every output, or one for all of them with the joint multiclass margin."""
     if problem.loss.regression:
         return tuple(_regression(problem, output) for output in range(problem.n_outputs))
@@ -24,7 +24,7 @@ def assemble(problem: PolynomialProblem) -> tuple[Component, ...]:
     return (_joint(problem),)
 
 
-def _regression(problem: PolynomialProblem, output: int) -> Component:
+def _regression(problem: Problem, output: int) -> Component:
     target = problem.targets[:, output]
     one = np.ones_like(target)
 
@@ -43,7 +43,7 @@ def _regression(problem: PolynomialProblem, output: int) -> Component:
     return Component(np.array([output]), np.ones((1, 1)), tuple(_mixed(problem, build)))
 
 
-def _binary(problem: PolynomialProblem, output: int, sign: np.ndarray) -> Component:
+def _binary(problem: Problem, output: int, sign: np.ndarray) -> Component:
     rows = np.arange(len(sign))
 
     def build(radius: np.ndarray, weight: np.ndarray) -> TermSet:
@@ -65,7 +65,7 @@ def _binary(problem: PolynomialProblem, output: int, sign: np.ndarray) -> Compon
     return Component(np.array([output]), np.ones((1, 1)), tuple(terms))
 
 
-def _joint(problem: PolynomialProblem) -> Component:
+def _joint(problem: Problem) -> Component:
     """One group for every row and wrong class; the pair (c < e) has the direction f_c - f_e."""
     n, classes = problem.rows.n, problem.n_outputs
     own = np.repeat(problem.targets, classes - 1)
@@ -105,7 +105,7 @@ def _joint(problem: PolynomialProblem) -> Component:
     return Component(np.arange(classes), directions, tuple(terms))
 
 
-def _mixed(problem: PolynomialProblem, build) -> list[TermSet]:
+def _mixed(problem: Problem, build) -> list[TermSet]:
     """Robust terms, and clean terms beside them where the losses are mixed."""
     weight = problem.sample_weight / problem.sample_weight.sum()
     theta = problem.clean_weight if (problem.radius > 0).any() else 0.0
@@ -115,7 +115,7 @@ def _mixed(problem: PolynomialProblem, build) -> list[TermSet]:
     return terms
 
 
-def _constraints(problem: PolynomialProblem):
+def _constraints(problem: Problem):
     """(rows, radius, margin, curvature) of hard margins and margin curves."""
     if problem.hard_margin is not None:
         rows, margin = problem.hard_margin

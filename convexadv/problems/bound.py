@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .._arrays import Array, namespace
 from ..quadratics import SphereMaximum, sphere_extremes
-from .forms import Terms
+from .terms import Terms
 
 _ROUNDING = 1e-14
 

@@ -47,12 +47,93 @@ class AtomSet:
 
 
 @dataclass(frozen=True)
-class OptimalityCertificate:
-    """Atoms that prove a lower bound on the optimal objective; checked by ``problem.lower_bound(certificate)``."""
+class ConeMultipliers:
+    """Multipliers mu >= 0 of the cones of some blocks (gate, output, side) of a ReLU programme, sparse over the rows.
 
-    atoms: tuple[AtomSet, ...]
+    They lower the price of a block from ||+-q|| to ||+-q + A'mu - (sum_i mu_i r_i) tilt||, A = (2 D_k - I) X.
+
+    Attributes
+    ----------
+    component : int
+    gate, output : (m,) int
+        ``output`` counts within the component.
+    side : (m,)
+        +1 or -1.
+    indptr : (m + 1,) int
+    rows : (nnz,) int
+    values : (nnz,)
+        Block j has the multipliers ``values[indptr[j]:indptr[j+1]]`` on the rows of the same places.
+    tilt : (m, D) or None
+        A point of the unit ball of the norm for every block, zero at the intercept; None at radius 0.
+    """
+
+    component: int
+    gate: np.ndarray
+    output: np.ndarray
+    side: np.ndarray
+    indptr: np.ndarray
+    rows: np.ndarray
+    values: np.ndarray
+    tilt: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of the stored arrays."""
-        return sum(atom.nbytes for atom in self.atoms)
+        parts = (self.gate, self.output, self.side, self.indptr, self.rows, self.values, self.tilt)
+        return sum(part.nbytes for part in parts if part is not None)
+
+
+@dataclass(frozen=True)
+class GateShares:
+    """Shares of the multipliers of a term that fall on gates which change inside the ball (robust gated networks).
+
+    Attributes
+    ----------
+    component, term : int
+    alternative, group, gate : (e,) int
+        Which term and which unstable gate of its row.
+    share : (e,)
+        In [0, 1].
+    tilt : (P, K, D)
+        For every gate and direction a point of the unit ball of the norm, zero at the intercept.
+    """
+
+    component: int
+    term: int
+    alternative: np.ndarray
+    group: np.ndarray
+    gate: np.ndarray
+    share: np.ndarray
+    tilt: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stored arrays."""
+        return sum(part.nbytes for part in (self.alternative, self.group, self.gate, self.share, self.tilt))
+
+
+@dataclass(frozen=True)
+class OptimalityCertificate:
+    """Atoms that prove a lower bound on the optimal objective; checked by ``problem.lower_bound(certificate)``.
+
+    Attributes
+    ----------
+    atoms : tuple of AtomSet
+    cones : tuple of ConeMultipliers
+        Of ReLU programmes.
+    shares : tuple of GateShares
+        Of robust gated programmes.
+    """
+
+    atoms: tuple[AtomSet, ...]
+    cones: tuple[ConeMultipliers, ...] = ()
+    shares: tuple[GateShares, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stored arrays."""
+        return sum(part.nbytes for part in self.parts())
+
+    def parts(self) -> tuple[AtomSet | ConeMultipliers | GateShares, ...]:
+        """All parts, each of which names its component."""
+        return (*self.atoms, *self.cones, *self.shares)

@@ -12,6 +12,7 @@ from .bound import Atoms
 from .certificate import AtomSet
 
 if TYPE_CHECKING:
+    from .base import Problem
     from .polynomial import PolynomialProblem
 
 _OUTSIDE_TOLERANCE = 1e-6
@@ -19,6 +20,12 @@ _OUTSIDE_TOLERANCE = 1e-6
 
 def checked_atoms(problem: PolynomialProblem, atom: AtomSet) -> Atoms:
     """The atoms of a certificate as arrays, points drawn into their balls; CertificateError where they do not fit."""
+    checked = checked_multipliers(problem, atom)
+    return checked if atom.coordinates is None else _checked_points(problem, atom, checked)
+
+
+def checked_multipliers(problem: Problem, atom: AtomSet) -> Atoms:
+    """The multipliers of a certificate as arrays, without points; CertificateError where they do not fit."""
     if atom.component not in range(len(problem.components)):
         raise CertificateError(
             f"the certificate speaks of component {atom.component!r}; there are {len(problem.components)}."
@@ -27,7 +34,7 @@ def checked_atoms(problem: PolynomialProblem, atom: AtomSet) -> Atoms:
     if atom.term not in range(len(sets)):
         raise CertificateError(f"the certificate speaks of term {atom.term!r}; the component has {len(sets)}.")
     terms = sets[int(atom.term)]
-    z = _floats("multipliers", atom.multipliers)
+    z = floats("multipliers", atom.multipliers)
     groups = None if atom.groups is None else np.asarray(atom.groups)
     if groups is not None:
         inside = groups.ndim == 1 and groups.dtype.kind in "iu" and ((groups >= 0) & (groups < terms.g)).all()
@@ -38,16 +45,14 @@ def checked_atoms(problem: PolynomialProblem, atom: AtomSet) -> Atoms:
         raise CertificateError(f"multipliers have shape {z.shape}; (samples, {terms.k}, {count}) is needed.")
     if not terms.loss.signed and (z < 0).any():
         raise CertificateError("multipliers must not be negative.")
-    if atom.coordinates is None:
-        return Atoms(terms, z, None, None, None, groups)
-    return _checked_points(problem, atom, Atoms(terms, z, None, None, None, groups))
+    return Atoms(terms, z, None, None, None, groups)
 
 
 def _checked_points(problem: PolynomialProblem, atom: AtomSet, checked: Atoms) -> Atoms:
     terms, z = checked.terms, checked.multipliers
-    q = _floats("points", atom.coordinates)
-    basis = None if atom.basis is None else _floats("the basis", atom.basis)
-    spread = None if atom.spread is None else _floats("spreads", atom.spread)
+    q = floats("points", atom.coordinates)
+    basis = None if atom.basis is None else floats("the basis", atom.basis)
+    spread = None if atom.spread is None else floats("spreads", atom.spread)
     if basis is not None and (basis.ndim != 2 or basis.shape[1] != problem.rows.d):
         raise CertificateError(f"the basis has shape {basis.shape}; (p, {problem.rows.d}) is needed.")
     width = problem.rows.d if basis is None else basis.shape[0]
@@ -112,7 +117,8 @@ def _is_orthonormal(basis: np.ndarray) -> bool:
     return bool(np.abs(basis @ basis.T - np.eye(len(basis))).max(initial=0.0) < 1e-13)
 
 
-def _floats(name: str, values: Any) -> np.ndarray:
+def floats(name: str, values: Any) -> np.ndarray:
+    """Finite float64 numbers of a certificate; CertificateError where they are not."""
     try:
         array = np.asarray(values, np.float64)
     except (TypeError, ValueError):

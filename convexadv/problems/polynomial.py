@@ -2,37 +2,25 @@ r"""The training problem of two-layer polynomial networks: data, objective value
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..errors import CertificateError, InputError
-from ..losses import Loss, get_loss
-from ..rows import Rows, check_finite
+from ..errors import InputError
+from ..losses import Loss
+from ..rows import Rows
 from . import bound, labels
-from .assembly import assemble
+from .base import Evaluation, Problem, choice, normalised
 from .certificate import OptimalityCertificate
 from .checking import checked_atoms, network_weights
-from .forms import QuadraticForms, Terms
+from .forms import QuadraticForms
 from .terms import Component
 from .threshold import Bracket, zero_solution_bracket
 
 NORMS = ("l2", "linf")
-MULTICLASS = ("ovr", "joint")
 
 
-class Evaluation(NamedTuple):
-    """Value of a network in a problem."""
-
-    objective: float
-    """loss + beta * penalty."""
-    loss: float
-    penalty: float
-    violation: float
-    """Largest shortfall of a hard margin or margin curve, in units of the margin; 0 without constraints."""
-
-
-class PolynomialProblem:
+class PolynomialProblem(Problem):
     r"""Convex training of a two-layer network with a polynomial activation, robust or not.
 
     minimise over networks f_c(x) = sum_j alpha_jc s(u_j . x), ||u_j||_2 = 1, s(t) = a t^2 + b t + c,
@@ -96,30 +84,14 @@ class PolynomialProblem:
         hard_margin: Any = None,
         margin_curve: Any = None,
     ):
-        self.rows = Rows.of(X)
-        check_finite(self.rows)
-        n, d = self.rows.shape
-        self.loss = get_loss(loss)
-        self.norm = _choice("norm", norm, NORMS)
-        self.multiclass = _choice("multiclass", multiclass, MULTICLASS)
-        self.beta = labels.number("beta", beta)
+        self._set_data(X, y, radius=radius, beta=beta, loss=loss, multiclass=multiclass, sample_weight=sample_weight)
+        self.norm = choice("norm", norm, NORMS)
         self.activation = _activation(activation)
-        self.radius = labels.per_row("radius", radius, n)
-        self.scale = None if scale is None else _scale(scale, d)
-        self.sample_weight = labels.per_row("sample_weight", 1.0 if sample_weight is None else sample_weight, n)
-        if not self.sample_weight.sum() > 0:
-            raise InputError("sample_weight sums to zero; at least one row needs a positive weight.")
+        self.scale = None if scale is None else _scale(scale, self.rows.d)
         self.clean_weight = labels.number("clean_weight", clean_weight, 0.0, 1.0)
-        if self.loss.regression:
-            self.classes, self.targets = None, labels.targets(y, n)
-            self.n_outputs = self.targets.shape[1]
-        else:
-            self.classes, self.targets = labels.class_labels(y, n)
-            self.n_outputs = 1 if len(self.classes) == 2 else len(self.classes)
         self.hard_margin = self._constraint("hard_margin", hard_margin)
         self.margin_curve = self._constraint("margin_curve", margin_curve)
-        self.components: tuple[Component, ...] = assemble(self)
-        self._terms: list[list[Terms]] | None = None
+        self._assemble()
 
     def _constraint(self, name: str, value: Any) -> tuple[np.ndarray, float] | None:
         if value is None:
@@ -127,30 +99,6 @@ class PolynomialProblem:
         if self.loss.regression:
             raise InputError(f'{name} constrains margins of labels; it cannot be used with loss="squared".')
         return labels.chosen_rows(name, value, self.rows.n)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, d)."""
-        return self.rows.shape
-
-    @property
-    def robust(self) -> bool:
-        """Whether any term has a ball."""
-        return any(terms.robust for component in self.components for terms in component.terms)
-
-    def __repr__(self) -> str:
-        n, d = self.shape
-        ball = f"{self.norm} radius {self.radius.max():g}" if self.robust else "radius 0"
-        return f"PolynomialProblem(n={n}, d={d}, outputs={self.n_outputs}, loss={self.loss.name}, {ball}, beta={self.beta:g})"
-
-    def arrays(self, component: int) -> list[Terms]:
-        """The terms of a component as NumPy arrays with their groups, built once."""
-        if self._terms is None:
-            self._terms = [
-                [Terms(terms, self.rows.n, np.asarray, len(part.directions)) for terms in part.terms]
-                for part in self.components
-            ]
-        return self._terms[component]
 
     def evaluate(self, network: Any) -> Evaluation:
         """Objective, its parts and the violation of constraints at a network, in float64.
@@ -175,23 +123,10 @@ class PolynomialProblem:
         penalty = float(np.abs(coefficients).sum())
         return Evaluation(loss + self.beta * penalty, loss, penalty, violation)
 
-    def objective(self, network: Any) -> float:
-        """sum of losses + beta * penalty at a network, recomputed in float64; see :meth:`evaluate`."""
-        return self.evaluate(network).objective
-
     def forms(self, neurons: Any, weights: Any, scale: Any = None) -> QuadraticForms:
         """The quadratic forms of neurons and direction weights in this problem's ball."""
         scale = self.scale if scale is None else scale
         return QuadraticForms(neurons, weights, self.activation, scale, self.robust, self.norm)
-
-    def zero_objective(self) -> float:
-        """Objective of the zero network: the losses at margin zero."""
-        total = 0.0
-        for number_ in range(len(self.components)):
-            for terms in self.arrays(number_):
-                if not terms.hard:
-                    total += float(terms.weight @ terms.loss.group_value(terms.offset))
-        return total
 
     def zero_solution_beta(self, tol: float = 1e-2, max_iter: int = 300) -> Bracket:
         """Certified bracket of the smallest beta for which the zero network is optimal.
@@ -201,39 +136,13 @@ class PolynomialProblem:
         """
         return zero_solution_bracket(self, tol, max_iter)
 
-    def gap(self, upper: float, lower: float) -> float:
-        """Relative gap (upper - lower) / max(|upper|, 1e-3 objective(0))."""
-        return float((upper - lower) / max(abs(upper), 1e-3 * self.zero_objective(), 1e-300))
-
-    def lower_bound(self, certificate: OptimalityCertificate) -> float:
-        """The lower bound that a certificate proves, recomputed in NumPy from the data; no solver is involved.
-
-        Parameters
-        ----------
-        certificate : OptimalityCertificate
-
-        Returns
-        -------
-        float
-            A number that no network of this problem can fall below (up to an allowance for rounding, which is
-            subtracted); infinity if the certificate proves that the constraints cannot be met.
-
-        Raises
-        ------
-        CertificateError
-            If multipliers are negative or outside the problem's terms, or points leave their balls.
-        """
-        if not isinstance(certificate, OptimalityCertificate):
-            raise CertificateError(
-                f"a {type(certificate).__name__} was given; an OptimalityCertificate (solution.certificate) is needed."
-            )
+    def _bound(self, certificate: OptimalityCertificate) -> float:
         checked = [(atom.component, checked_atoms(self, atom)) for atom in certificate.atoms]
         total = 0.0
         for number_, component in enumerate(self.components):
             atoms = [atom for where, atom in checked if where == number_]
-            size = max((float(np.abs(atom.multipliers).max(initial=0.0)) for atom in atoms), default=0.0)
-            if size > 0:  # the scaling t is free: multipliers of size one neither overflow nor underflow
-                atoms = [atom._replace(multipliers=atom.multipliers / size) for atom in atoms]
+            atoms, size = normalised(atoms)
+            if size > 0:
                 total += self.component_bound(component, atoms, self.rows)[0]
         return total
 
@@ -257,14 +166,6 @@ class PolynomialProblem:
             reach += self.radius.max() * self.rows.d**0.5
         return abs(a) * reach**2 + abs(b) * reach + abs(c)
 
-    def zero_multipliers(self, component: int) -> list:
-        """Atoms of the zero network: its multipliers at the rows themselves."""
-        atoms = []
-        for terms in self.arrays(component):
-            _, z = terms.loss.multipliers(terms.offset)
-            atoms.append(bound.Atoms(terms, z[None], None, None))
-        return atoms
-
 
 def _like(array: Any):
     """Converter of NumPy arrays to the library, device and type of ``array``."""
@@ -273,12 +174,6 @@ def _like(array: Any):
     import torch
 
     return lambda values: torch.as_tensor(values, dtype=array.dtype, device=array.device)
-
-
-def _choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise InputError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, allowed))}.")
-    return value
 
 
 def _activation(value: Any) -> tuple[float, float, float]:

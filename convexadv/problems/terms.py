@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._arrays import Array
 from ..losses import Loss
 
 
@@ -77,3 +78,41 @@ class Component:
     outputs: np.ndarray
     directions: np.ndarray
     terms: tuple[TermSet, ...]
+
+
+class Terms:
+    """A set of terms as arrays of one library and device, with the groups of each direction found once.
+
+    Parameters
+    ----------
+    terms : TermSet
+    n : int
+        Rows of the data, to skip gathering where the groups are the rows in order.
+    convert : callable
+        NumPy array to the array kind wanted.
+    n_directions : int
+    """
+
+    def __init__(self, terms, n: int, convert, n_directions: int):
+        self.loss, self.robust, self.hard = terms.loss, terms.robust, terms.hard
+        self.k, self.g = terms.shape
+        in_order = self.g == n and bool((terms.row == np.arange(n)).all())
+        self.row = None if in_order else convert(terms.row)
+        self.weight, self.radius, self.curvature = (
+            convert(terms.weight),
+            convert(terms.radius),
+            convert(terms.curvature),
+        )
+        self.sign, self.offset = convert(terms.sign), convert(terms.offset)
+        self.direction = convert(terms.direction)
+        self.groups = [_by_direction(direction, convert) for direction in terms.direction]
+        self.picks: list[Array] = []
+        if n_directions > 1:
+            self.picks = [convert(direction[:, None] == np.arange(n_directions)) for direction in terms.direction]
+
+
+def _by_direction(direction, convert):
+    present = np.unique(direction)
+    if len(present) == 1:
+        return [(int(present[0]), None)]
+    return [(int(k), convert(np.flatnonzero(direction == k))) for k in present]

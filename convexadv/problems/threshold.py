@@ -23,10 +23,9 @@ import numpy as np
 
 from ..rotations import equalise
 from . import bound
-from .forms import Terms
 from .games import Strategies, central_strategies
 from .labels import number
-from .terms import TermSet
+from .terms import Terms, TermSet
 
 if TYPE_CHECKING:
     from .polynomial import PolynomialProblem

@@ -32,9 +32,9 @@ from ..balls import check_norm
 from ..errors import InputError
 from ..losses import HARD
 from ..networks import PolynomialNetwork
-from ..problems.forms import QuadraticForms, Terms, WorstCase
+from ..problems.forms import QuadraticForms, WorstCase
 from ..problems.labels import per_row
-from ..problems.terms import TermSet
+from ..problems.terms import Terms, TermSet
 from ..rows import Rows, check_finite
 from .pgd import Neighbourhood
 

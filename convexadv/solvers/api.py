@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import InputError
-from ..problems import PolynomialProblem
+from ..problems import GatedReLUProblem, PolynomialProblem, ReLUProblem
+from ..problems.base import Problem
 from ..problems.labels import number
 from .solution import Record, Solution
 
 SOLVERS = ("auto", "torch", "SCS", "CLARABEL", "MOSEK")
 
 
+class _Backends(NamedTuple):
+    """Where the solvers of a kind of problem are: "module:function" within this package, loaded when they are used."""
+
+    torch: str
+    conic: str
+
+
+_BACKENDS: dict[type, _Backends] = {
+    PolynomialProblem: _Backends("polynomial:solve_torch", "conic:solve_conic"),
+    ReLUProblem: _Backends("relu:solve_torch", "conic:solve_patterns"),
+    GatedReLUProblem: _Backends("gated:solve_torch", "conic:solve_patterns"),
+}
+
+
+def _load(place: str) -> Callable[..., Solution]:
+    module, name = place.split(":")
+    return getattr(importlib.import_module(f".{module}", __package__), name)
+
+
 def solve(
-    problem: PolynomialProblem,
+    problem: Problem,
     solver: str = "auto",
     *,
     tol: float = 1e-4,
@@ -31,7 +52,7 @@ def solve(
 
     Parameters
     ----------
-    problem : PolynomialProblem
+    problem : PolynomialProblem, ReLUProblem or GatedReLUProblem
     solver : {"auto", "torch", "SCS", "CLARABEL", "MOSEK"}
         "auto" is the torch backend. The others write the semidefinite programme in full and need memory of order n d^2.
     tol : float
@@ -66,8 +87,10 @@ def solve(
     SolverUnavailableError
         If the solver is not installed, has no licence, or cannot hold the problem in memory.
     """
-    if not isinstance(problem, PolynomialProblem):
-        raise InputError(f"problem is a {type(problem).__name__}; a PolynomialProblem is needed.")
+    backends = _BACKENDS.get(type(problem))
+    if backends is None:
+        names = ", ".join(kind.__name__ for kind in _BACKENDS)
+        raise InputError(f"problem is a {type(problem).__name__}; one of {names} is needed.")
     if solver not in SOLVERS:
         raise InputError(f"solver={solver!r} is unknown; choose one of {', '.join(map(repr, SOLVERS))}.")
     tol = number("tol", tol)
@@ -76,9 +99,7 @@ def solve(
         "time_limit": None if time_limit is None else number("time_limit", time_limit),
     }
     if solver in ("auto", "torch"):
-        from .polynomial import solve_torch
-
-        return solve_torch(
+        return _load(backends.torch)(
             problem,
             tol=tol,
             warm_start=warm_start,
@@ -93,9 +114,7 @@ def solve(
     unused = [name for name, value in given.items() if value is not None] + (["dtype"] if dtype != "float64" else [])
     if unused:
         raise InputError(f"{unused[0]} is an argument of the torch backend; solver={solver!r} cannot use it.")
-    from .conic import solve_conic
-
-    return solve_conic(problem, solver, tol=tol, verbose=verbose, **limits, **options)
+    return _load(backends.conic)(problem, solver, tol=tol, verbose=verbose, **limits, **options)
 
 
 def available_solvers() -> dict[str, str]:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..problems.forms import QuadraticForms, Samples, Terms
+from ..problems.forms import QuadraticForms, Samples
 from ..problems.polynomial import PolynomialProblem
+from ..problems.terms import Terms
 
 
 class Neurons(NamedTuple):

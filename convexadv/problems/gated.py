@@ -1,0 +1,110 @@
+r"""The convex programme of gated ReLU networks, robust or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._arrays import to_numpy
+from ..balls import gauge
+from ..errors import InputError
+from .blocks import Blocks
+from .patterns import PatternProblem
+
+
+class GatedReLUProblem(PatternProblem):
+    r"""Convex training of a two-layer gated ReLU network f(x) = sum_k 1[x'g_k >= 0] x'v_k with fixed gates.
+
+        minimise  sum_i omega_i loss_i / sum_i omega_i + beta sum_k ||v_k||_2
+
+    for each output ([MSP22]). At radius r > 0 the gates move with the input, so a gate that changes sign inside the ball
+    of a row (unstable: |x_i'g_k| <= r ||g_k||_q) counts at its worst; with S the stable active gates of the row,
+
+        margin_i = y x_i'v_S - r ||v_S||_q + sum over unstable gates of min(0, y x_i'v_k - r ||v_k||_q),  v_S = sum_S v_k.
+
+    This is a lower bound on the worst-case margin of the network (design note, section 1.5): safe, convex, and not always
+    attained. Lower bounds on the objective speak of the programme over these gates.
+
+    Parameters
+    ----------
+    X, y, gates, n_gates, gate_kind, random_state, radius, beta, loss, norm, multiclass, fit_intercept, sample_weight
+        As of :class:`ReLUProblem`.
+
+    Raises
+    ------
+    InputError
+        One sentence on the first argument that cannot be used.
+    """
+
+    def _prepare(self) -> None:
+        self._active, self._unstable = self.patterns, None
+        if not self.robust:
+            return
+        stable = np.empty_like(self.patterns)
+        norms = gauge(self.gates[self.perturbed].T, self.dual_norm)
+        for where, block in self.rows.blocks():
+            products = block @ self.gates
+            reach = self.radius[where][:, None] * norms
+            size = np.linalg.norm(block, axis=1)[:, None] * np.linalg.norm(self.gates, axis=0)
+            stable[where] = np.abs(products) > reach * (1.0 + 1e-12) + 1e-14 * size * (reach > 0)
+        stable[self.radius == 0] = True
+        self._active, self._unstable = self.patterns & stable, ~stable
+
+    @property
+    def active(self) -> np.ndarray:
+        """(n, P) bool: gates that are active over the whole ball of a row."""
+        return self._active
+
+    @property
+    def unstable(self) -> np.ndarray | None:
+        """(n, P) bool: gates that change inside the ball of a row; None at radius 0."""
+        return self._unstable
+
+    def blocks_of(self, network: Any) -> tuple[Blocks, float]:
+        """Blocks of a network; its gates must be gates of the problem (up to their length)."""
+        from ..networks import GatedReLUNetwork
+
+        if not isinstance(network, GatedReLUNetwork):
+            raise InputError(f"a {type(network).__name__} was given; a GatedReLUNetwork is needed.")
+        self._no_scaling(network)
+        own = self._with_intercept(
+            to_numpy(network.gates, np.float64), to_numpy(network.gate_biases, np.float64), "gates"
+        )
+        weights = to_numpy(network.weights, np.float64).reshape(len(own), self.n_features, self.n_outputs)
+        biases = to_numpy(network.biases, np.float64).reshape(len(own), self.n_outputs)
+        vectors = np.stack(
+            [self._with_intercept(weights[:, :, c], biases[:, c], "weights") for c in range(self.n_outputs)], 2
+        )
+        neuron, output = np.nonzero((vectors != 0).any(1))
+        gate = self._same_gates(own)
+        blocks = Blocks(gate[neuron], output, np.ones(len(neuron)), vectors[neuron, :, output])
+        return blocks, 0.0
+
+    def _same_gates(self, own: np.ndarray) -> np.ndarray:
+        """Number of the problem's gate that each gate of a network is a positive multiple of."""
+        ours = self.gates.T / np.linalg.norm(self.gates, axis=0)[:, None]
+        size = np.linalg.norm(own, axis=1)
+        theirs = own / np.where(size > 0, size, 1.0)[:, None]
+        cosine = theirs @ ours.T
+        best = cosine.argmax(1) if len(own) else np.zeros(0, np.int64)
+        far = np.linalg.norm(theirs - ours[best], axis=1) > 1e-9 if len(own) else np.zeros(0, bool)
+        if far.any():
+            raise InputError(
+                f"gate {int(far.argmax())} of the network is none of the problem's {self.n_gates} gates; "
+                "give the problem the network's gates."
+            )
+        return best
+
+    def network_of(self, blocks: Blocks) -> Any:
+        """The GatedReLUNetwork with the gates that blocks use, in the problem's order."""
+        from ..networks import GatedReLUNetwork
+
+        used = np.unique(blocks.gate)
+        place = np.searchsorted(used, blocks.gate)
+        vectors = np.zeros((len(used), self.rows.d, self.n_outputs))
+        np.add.at(vectors.transpose(0, 2, 1), (place, blocks.output), blocks.vectors)
+        gates = self.gates[:, used].T
+        d = self.n_features
+        offsets, biases = (gates[:, d], vectors[:, d]) if self.fit_intercept else (None, None)
+        return GatedReLUNetwork(gates[:, :d], vectors[:, :d], offsets, biases, classes=self.classes)
