@@ -16,7 +16,10 @@ where the squared norm of the smallest subgradient is below --tol. It drops equa
     trace_seconds, trace_objective (and trace_violation)
                           the point after every iteration, by pyscnn's clock and its own formula in the precision of --dtype;
                           for a ReLU network without its penalty, with the 2-norm of all violations of the cones
-    version               of pyscnn
+    dtype, version        of the weights as they are returned, and of pyscnn
+
+NumPy 2 would turn pyscnn's float32 into a slower mixture with float64, because its step sizes are NumPy numbers. NumPy 2.0
+and 2.1 still have the old rule, which this script asks for; with a later NumPy ``--dtype float64`` is the faster choice.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ from typing import Any
 
 def main() -> None:
     arguments = _arguments()
-    if arguments.threads:  # before the libraries are loaded, which read these then
+    os.environ["NPY_PROMOTION_STATE"] = "legacy"  # this and the threads are read when the libraries are loaded
+    if arguments.threads:
         variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         os.environ.update(dict.fromkeys(variables, str(arguments.threads)))
     import numpy as np
@@ -74,6 +78,7 @@ def solve(X: Any, y: Any, G: Any, arguments: argparse.Namespace, time_limit: flo
         "call_seconds": call_seconds,
         "iterations": len(metrics.time) - 2,  # the start and the end are recorded too
         "stopped": stop.reason,
+        "dtype": str(model.parameters[0].dtype),
         "version": metadata.version("pyscnn"),
         **{name: np.asarray(values, dtype=float) for name, values in trace.items()},
     }

@@ -10,7 +10,7 @@ and the objective  sum of losses + beta sum_b ||v_b||_2.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from .certificate import OptimalityCertificate
 from .gates import GateSample, activation_patterns, check_gates, sample_gates
 from .pattern_bound import component_bound
 from .pattern_checking import checked_component
+
+AnyProblem = TypeVar("AnyProblem", bound="PatternProblem")
 
 
 class PatternProblem(Problem):
@@ -92,6 +94,24 @@ class PatternProblem(Problem):
 
     def _prepare(self) -> None:
         """Fields that a subclass derives from gates and radius."""
+
+    def recast(self, kind: type[AnyProblem]) -> AnyProblem:
+        """Another kind of programme over the same data, gates, ball, loss and penalty; arrays are shared, not copied.
+
+        Parameters
+        ----------
+        kind : type
+            ``ReLUProblem`` or ``GatedReLUProblem``.
+
+        Returns
+        -------
+        PatternProblem
+            Of that kind.
+        """
+        twin = kind.__new__(kind)
+        vars(twin).update(vars(self))
+        twin._prepare()
+        return twin
 
     @property
     def n_gates(self) -> int:

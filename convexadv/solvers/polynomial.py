@@ -17,11 +17,11 @@ from ..problems.checking import network_weights
 from ..problems.polynomial import PolynomialProblem
 from .columns import ColumnGeneration
 from .model import ComponentModel, Neurons
+from .place import place
 from .solution import Record, Solution, Status, measure
 
 logger = logging.getLogger(__name__)
 
-DTYPES = ("float64", "float32")
 _MAX_ROUNDS = 1000
 _FEASIBILITY = 1e-6
 _ENTRIES_WORTH_THREADS = 500_000
@@ -45,9 +45,9 @@ def solve_torch(
         raise InputError(
             f"the torch backend has no option {sorted(options)[0]!r}; see convexadv.solve for its arguments."
         )
-    place, data_type = _place(device, dtype)
+    where, data_type = place(device, dtype)
     with _threads_for(problem):
-        run = _Run(problem, tol, max_iter, time_limit, callback, verbose, place, data_type)
+        run = _Run(problem, tol, max_iter, time_limit, callback, verbose, where, data_type)
         if warm_start is not None:
             run.warm(warm_start)
         return run.solution()
@@ -65,21 +65,6 @@ def _threads_for(problem: PolynomialProblem) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _place(device: str | None, dtype: Any) -> tuple[Any, Any]:
-    import torch
-
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise InputError(f"dtype={dtype!r} is unknown; choose one of {', '.join(map(repr, DTYPES))}.")
-    try:
-        place = torch.device(device or "cpu")
-    except RuntimeError:
-        raise InputError(f"device={device!r} is no torch device; use for example 'cpu' or 'cuda'.") from None
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device={device!r} was asked for, but torch finds no CUDA device here; use device='cpu'.")
-    return place, getattr(torch, name)
 
 
 class _Run:

@@ -20,12 +20,13 @@ from ...problems import AtomSet, PolynomialProblem
 from ...problems.terms import TermSet
 from ...rotations import equalise
 from . import svec
-from .program import ConicProgram, Family
+from .compiler import LiftProgram
+from .program import Family
 
 _RANK_TOLERANCE = 1e-11
 
 
-def atoms_of(problem: PolynomialProblem, number: int, program: ConicProgram, dual: np.ndarray) -> list[AtomSet]:
+def atoms_of(problem: PolynomialProblem, number: int, program: LiftProgram, dual: np.ndarray) -> list[AtomSet]:
     """Atoms of one component from the multipliers (M,) of its programme."""
     sets = problem.components[number].terms
     found = []
@@ -49,7 +50,7 @@ def _atom_set(problem, number: int, term: int, terms: TermSet, families, samples
     return AtomSet(number, term, multipliers, coordinates)
 
 
-def _samples(problem, terms: TermSet, program: ConicProgram, family: Family, dual: np.ndarray):
+def _samples(problem, terms: TermSet, program: LiftProgram, family: Family, dual: np.ndarray):
     """Multipliers (S, l) without the weights, and points (S, l, d) in scaled coordinates or None."""
     weight = terms.weight[family.group]
     start = program.first_row(family.cone) + family.start

@@ -24,19 +24,49 @@ something smaller; the mean costs either little.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
-from ...errors import InputError
 from ...problems import PolynomialProblem
 from ...problems.terms import Component, TermSet
 from . import svec
-from .program import CONES, ConicProgram, Family
+from .builder import Builder, Sheet
+from .program import ConicProgram, Family
 
 
-def compile_component(problem: PolynomialProblem, component: Component) -> ConicProgram:
+@dataclass(frozen=True)
+class LiftProgram(ConicProgram):
+    """The programme of a polynomial component.
+
+    Attributes
+    ----------
+    families : tuple of Family
+    d, outputs : int
+        Features, and outputs of the component.
+    """
+
+    families: tuple[Family, ...]
+    d: int
+    outputs: int
+
+    @property
+    def dense(self) -> int:
+        """Number of variables that are entries of the matrices W, if there are matrix inequalities in them."""
+        coupled = any(family.cone == "psd" for family in self.families)
+        return self.outputs * (svec.length(self.d + 1) - 1) if coupled else 0
+
+    def lift(self, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Z and Z' of every output at a point x, as the solver left them."""
+        free = svec.length(self.d + 1) - 1
+        blocks = x[: 2 * self.outputs * free].reshape(2, self.outputs, free)
+        diagonal = svec.position(np.arange(self.d), np.arange(self.d))
+        blocks = np.concatenate([blocks, blocks[..., diagonal].sum(-1, keepdims=True)], -1)
+        matrices = svec.to_matrix(blocks)
+        return list(matrices[0] + matrices[1]), list(matrices[1])
+
+
+def compile_component(problem: PolynomialProblem, component: Component) -> LiftProgram:
     """The conic programme of one component.
 
     Raises
@@ -47,38 +77,14 @@ def compile_component(problem: PolynomialProblem, component: Component) -> Conic
     return _Compiler(problem, component).run()
 
 
-@dataclass
-class _Sheet:
-    """Rows of one cone in coordinate form."""
-
-    count: int = 0
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
-    constants: list[np.ndarray] = field(default_factory=list)
-
-    def add(self, row: np.ndarray, column: np.ndarray, value: np.ndarray) -> None:
-        row, column, value = np.broadcast_arrays(row, column, value)
-        self.parts.append((row.reshape(-1), column.reshape(-1), value.reshape(-1)))
-
-    def extend(self, constants: np.ndarray) -> int:
-        """Open rows with these constants; the number of the first one."""
-        first = self.count
-        self.constants.append(constants)
-        self.count += len(constants)
-        return first
-
-
-class _Compiler:
+class _Compiler(Builder):
     def __init__(self, problem: PolynomialProblem, component: Component):
+        super().__init__()
         self.problem, self.component = problem, component
         self.a, self.b, self.c = problem.activation
         self.d, self.outputs = problem.rows.d, len(component.outputs)
         self.free = svec.length(self.d + 1) - 1  # entries of W or Z' but the last
         self.inner = svec.length(self.d)
-        self.variables = 0
-        self.linear: list[np.ndarray] = []
-        self.quadratic: list[np.ndarray] = []
-        self.sheets = {cone: _Sheet() for cone in CONES}
-        self.orders: list[int] = []
         self.families: list[Family] = []
         scale = np.ones(self.d) if problem.scale is None else problem.scale
         self.moving = np.flatnonzero(scale > 0)
@@ -90,56 +96,19 @@ class _Compiler:
         """Lengths s of matrix inequalities for balls of these radii, in scaled coordinates."""
         return np.sqrt(radius * self.length) if self.length > 0.0 else radius
 
-    def run(self) -> ConicProgram:
+    def run(self) -> LiftProgram:
         self._lifts()
         for number, terms in enumerate(self.component.terms):
             self._terms(number, terms)
-        count = {cone: sheet.count for cone, sheet in self.sheets.items()}
-        row, column, value, offset, first = [], [], [], [], 0
-        for cone in CONES:
-            sheet = self.sheets[cone]
-            for part in sheet.parts:
-                row.append(part[0] + first)
-                column.append(part[1])
-                value.append(part[2])
-            offset += sheet.constants
-            first += sheet.count
-        entries = (np.concatenate(value), (np.concatenate(row), np.concatenate(column)))
-        matrix = sparse.csc_array(entries, shape=(first, self.variables))
-        return ConicProgram(
-            np.concatenate(self.quadratic),
-            np.concatenate(self.linear),
-            matrix,
-            np.concatenate(offset),
-            count,
-            tuple(self.orders),
-            tuple(self.families),
-            self.d,
-            self.outputs,
-            self._cost_unit(),
-        )
-
-    def _cost_unit(self) -> float:
-        soft = [terms for terms in self.component.terms if not terms.hard]
-        largest = max((float(terms.weight.max(initial=0.0)) for terms in soft), default=0.0)
-        # the epigraphs of exponential cones are left slack by the tolerance: ask for two digits more
-        sharper = 100.0 if any(terms.loss.name == "logistic" for terms in soft) else 1.0
-        return sharper / largest if largest > 0.0 else 1.0
-
-    def _new(self, count: int, linear: np.ndarray | float = 0.0, quadratic: np.ndarray | float = 0.0) -> int:
-        """Numbers of new variables start at the result."""
-        first = self.variables
-        self.variables += count
-        self.linear.append(np.broadcast_to(np.asarray(linear, float), (count,)))
-        self.quadratic.append(np.broadcast_to(np.asarray(quadratic, float), (count,)))
-        return first
+        data = self.data(self.component.terms)
+        return LiftProgram(**data, families=tuple(self.families), d=self.d, outputs=self.outputs)
 
     def _lifts(self) -> None:
         """W and Z' of every output, the penalty, and the two cones of each."""
         trace = np.zeros(self.free)
         trace[self.diagonal] = self.problem.beta
-        self._new(self.outputs * self.free, np.tile(trace, self.outputs))
-        self._new(self.outputs * self.free, np.tile(2.0 * trace, self.outputs))
+        self.new(self.outputs * self.free, np.tile(trace, self.outputs))
+        self.new(self.outputs * self.free, np.tile(2.0 * trace, self.outputs))
         sheet = self.sheets["psd"]
         for output in range(self.outputs):
             w, z = output * self.free, (self.outputs + output) * self.free
@@ -158,49 +127,13 @@ class _Compiler:
         shortfall = None
         if not terms.hard:
             shortfall = np.full(terms.shape[1], -1)
-            shortfall[used] = self._loss(terms, terms.weight[used]) + np.arange(len(used))
+            shortfall[used] = self.shortfalls(terms, terms.weight[used]) + np.arange(len(used))
         ball = terms.radius > 0
         for here, build in ((live & ~ball, self._margins), (live & ball, self._inequalities)):
             group = np.tile(np.flatnonzero(here), terms.shape[0])
             alternative = np.repeat(np.arange(terms.shape[0]), here.sum())
             if len(group):
                 build(number, terms, alternative, group, shortfall)
-
-    def _loss(self, terms: TermSet, weight: np.ndarray) -> int:
-        """Shortfalls with their loss; the number of the first."""
-        name, count = terms.loss.name, len(weight)
-        if name == "hinge":
-            first = self._new(count, linear=weight)
-        elif name == "squared_hinge":
-            first = self._new(count, quadratic=2.0 * weight)
-        elif name == "squared":
-            return self._new(count, quadratic=weight)
-        elif name == "logistic":
-            return self._logistic(weight)
-        else:
-            raise InputError(f"loss={name!r} has no conic form here; use solver='torch'.")
-        rows = self.sheets["nonnegative"].extend(np.zeros(count))
-        self.sheets["nonnegative"].add(rows + np.arange(count), first + np.arange(count), np.ones(1))
-        return first
-
-    def _logistic(self, weight: np.ndarray) -> int:
-        """log(1 + exp(u)) <= t as exp(u - t) <= p, exp(-t) <= q, p + q <= 1; the cone is y exp(x/y) <= z."""
-        count, index = len(weight), np.arange(len(weight))
-        u, t = self._new(count), self._new(count, linear=weight)
-        p, q = self._new(count), self._new(count)
-        plane = self.sheets["nonnegative"]
-        rows = plane.extend(np.ones(count))
-        plane.add(rows + index, p + index, -np.ones(1))
-        plane.add(rows + index, q + index, -np.ones(1))
-        sheet = self.sheets["exponential"]
-        first = sheet.extend(np.tile([0.0, 1.0, 0.0], 2 * count))
-        second = first + 3 * count
-        sheet.add(first + 3 * index, u + index, np.ones(1))
-        sheet.add(first + 3 * index, t + index, -np.ones(1))
-        sheet.add(first + 3 * index + 2, p + index, np.ones(1))
-        sheet.add(second + 3 * index, t + index, -np.ones(1))
-        sheet.add(second + 3 * index + 2, q + index, np.ones(1))
-        return u
 
     def _margins(self, number: int, terms: TermSet, alternative, group, shortfall) -> None:
         """Rows without a ball: sign f(x) - offset + u >= 0, or = 0 for the squared loss of an output."""
@@ -238,17 +171,15 @@ class _Compiler:
         self.orders += [p + 1] * count
         self.families.append(Family(number, "psd", start, alternative, group, unit))
 
-    def _multipliers(self, sheet: _Sheet, first: np.ndarray, straight: np.ndarray, t: int, square: np.ndarray) -> None:
+    def _multipliers(self, sheet: Sheet, first: np.ndarray, straight: np.ndarray, t: int, square: np.ndarray) -> None:
         """lambda I in the block, -(r/s)^2 lambda in the corner; for l_inf a diagonal and its trace."""
         p = len(straight)
         each = p if self.problem.norm == "linf" else 1
-        variable = self._new(len(first) * each) + each * np.arange(len(first))
+        variable = self.new(len(first) * each) + each * np.arange(len(first))
         own = np.arange(p) if each == p else np.zeros(p, int)
         sheet.add(first[:, None] + straight, variable[:, None] + own, np.ones(1))
         sheet.add((first + t - 1)[:, None], variable[:, None] + np.arange(each), -square[:, None])
-        plane = self.sheets["nonnegative"]
-        rows = plane.extend(np.zeros(len(first) * each))
-        plane.add(rows + np.arange(len(first) * each), variable[0] + np.arange(len(first) * each), np.ones(1))
+        self.nonnegative(int(variable[0]), len(first) * each)
 
     def _by_output(
         self, terms: TermSet, alternative: np.ndarray, group: np.ndarray
@@ -265,7 +196,7 @@ class _Compiler:
         wanted, place = np.unique(rows, return_inverse=True)
         return self.problem.rows.take(wanted)[place.reshape(-1)]
 
-    def _values(self, sheet: _Sheet, row: np.ndarray, output: int, x: np.ndarray, factor: np.ndarray) -> None:
+    def _values(self, sheet: Sheet, row: np.ndarray, output: int, x: np.ndarray, factor: np.ndarray) -> None:
         """factor f(x) = factor <S(x), W> in a row each, W4 = tr W1."""
         i, j = svec.triangle(self.d)
         value = np.empty((len(x), self.free))
@@ -274,7 +205,7 @@ class _Compiler:
         value[:, self.inner :] = self.b / np.sqrt(2.0) * x
         sheet.add(row[:, None], output * self.free + np.arange(self.free), factor[:, None] * value)
 
-    def _gradients(self, sheet: _Sheet, first: np.ndarray, output: int, x: np.ndarray, factor: np.ndarray) -> None:
+    def _gradients(self, sheet: Sheet, first: np.ndarray, output: int, x: np.ndarray, factor: np.ndarray) -> None:
         """The off-diagonal column factor/2 D(2a W1 x + b W2), times sqrt(2) as an entry of a vector."""
         p, base = len(self.moving), output * self.free
         rows = first[:, None] + svec.position(np.arange(p), np.full(p, p))
@@ -286,7 +217,7 @@ class _Compiler:
         sheet.add(rows[:, :, None], base + column, value)
         sheet.add(rows, base + self.inner + self.moving, 0.5 * self.b * stretch)
 
-    def _curvatures(self, sheet: _Sheet, first: np.ndarray, output: int, factor: np.ndarray) -> None:
+    def _curvatures(self, sheet: Sheet, first: np.ndarray, output: int, factor: np.ndarray) -> None:
         """The block factor a D W1 D."""
         i, j = svec.triangle(len(self.moving))
         rows = first[:, None] + np.arange(len(i))

@@ -57,6 +57,7 @@ def run_clarabel(
     cones = [
         *([clarabel.ZeroConeT(program.rows["zero"])] if program.rows["zero"] else []),
         *([clarabel.NonnegativeConeT(program.rows["nonnegative"])] if program.rows["nonnegative"] else []),
+        *(clarabel.SecondOrderConeT(size) for size in program.sizes),
         *(clarabel.PSDTriangleConeT(order) for order in program.orders),
         *(clarabel.ExponentialConeT() for _ in range(program.rows["exponential"] // 3)),
     ]
@@ -84,21 +85,18 @@ def run_clarabel(
 
 
 def _with_pattern(diagonal: np.ndarray, program: ConicProgram) -> sparse.csc_matrix:
-    """The quadratic objective, with explicit zeros for all pairs of entries of W.
+    """The quadratic objective, with explicit zeros for all pairs of variables that end up dense.
 
-    The ordering of Clarabel's factorisation takes variables of small degree first. Each entry of W stands
-    in a handful of rows of every matrix inequality, so with few rows and many features W would go before
-    the dense blocks of the inequalities and couple all of them (n=60, d=30: 6.7 GB and a minute for each
-    iteration). With the zeros W is dense from the start, as it is in the end, and goes last.
+    The ordering of Clarabel's factorisation takes variables of small degree first. Each entry of the matrix W
+    of a polynomial problem stands in a handful of rows of every matrix inequality, so with few rows and many
+    features W would go before the dense blocks of the inequalities and couple all of them (n=60, d=30: 6.7 GB
+    and a minute for each iteration). With the zeros W is dense from the start, as it is in the end, and goes
+    last.
     """
     kept = np.flatnonzero(diagonal)
-    rows, columns, values = [kept], [kept], [diagonal[kept]]
-    if any(family.cone == "psd" for family in program.families):
-        i, j = np.triu_indices(program.entries)
-        rows.append(i)
-        columns.append(j)
-        values.append(np.zeros(len(i)))
-    entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
+    i, j = np.triu_indices(program.dense)
+    values = np.concatenate([diagonal[kept], np.zeros(len(i))])
+    entries = values, (np.concatenate([kept, i]), np.concatenate([kept, j]))
     return sparse.csc_matrix(entries, shape=(len(diagonal), len(diagonal)))
 
 
@@ -117,7 +115,8 @@ def run_scs(
     data = {"A": matrix, "b": program.offset[order], "c": program.linear}
     if program.quadratic.any():
         data["P"] = sparse.csc_matrix(sparse.diags(program.quadratic))
-    cone = {"z": program.rows["zero"], "l": program.rows["nonnegative"], "s": list(program.orders)}
+    cone = {"z": program.rows["zero"], "l": program.rows["nonnegative"]}
+    cone |= {"q": list(program.sizes), "s": list(program.orders)}
     cone["ep"] = program.rows["exponential"] // 3
     settings = {
         "eps_abs": 1e-5,

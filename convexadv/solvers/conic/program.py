@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from . import svec
-
-CONES = ("zero", "nonnegative", "psd", "exponential")
+CONES = ("zero", "nonnegative", "second_order", "psd", "exponential")
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,10 @@ class ConicProgram:
         Rows in the order of :data:`CONES`.
     rows : dict
         Number of rows of each cone.
+    sizes : tuple of int
+        Sizes of the second-order cones ||tail||_2 <= head, head first.
     orders : tuple of int
         Orders of the semidefinite blocks.
-    families : tuple of Family
-    d, outputs : int
-        Features, and outputs of the component.
     cost_unit : float
         Factor of the objective that makes its coefficients of size one (one over the largest weight of a
         group), times 100 for the logistic loss.
@@ -65,26 +62,15 @@ class ConicProgram:
     matrix: sparse.csc_array
     offset: np.ndarray
     rows: dict[str, int]
+    sizes: tuple[int, ...]
     orders: tuple[int, ...]
-    families: tuple[Family, ...]
-    d: int
-    outputs: int
     cost_unit: float
+
+    @property
+    def dense(self) -> int:
+        """Number of variables, the first ones, that a factorisation should take for a dense block from the start."""
+        return 0
 
     def first_row(self, cone: str) -> int:
         """Where the rows of a cone start."""
         return sum(self.rows[name] for name in CONES[: CONES.index(cone)])
-
-    @property
-    def entries(self) -> int:
-        """Number of variables that are entries of the matrices W; they are the first ones."""
-        return self.outputs * (svec.length(self.d + 1) - 1)
-
-    def lift(self, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Z and Z' of every output at a point x, as the solver left them."""
-        free = svec.length(self.d + 1) - 1
-        blocks = x[: 2 * self.outputs * free].reshape(2, self.outputs, free)
-        diagonal = svec.position(np.arange(self.d), np.arange(self.d))
-        blocks = np.concatenate([blocks, blocks[..., diagonal].sum(-1, keepdims=True)], -1)
-        matrices = svec.to_matrix(blocks)
-        return list(matrices[0] + matrices[1]), list(matrices[1])

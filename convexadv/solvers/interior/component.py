@@ -1,0 +1,293 @@
+"""One component of a ReLU programme: the method over a working set of blocks, its best point and its best proof."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ...balls import gauge
+from ...problems import bound
+from ...problems.blocks import Blocks
+from ...problems.bound import Atoms
+from ...problems.certificate import AtomSet, ConeMultipliers
+from ...problems.terms import Terms
+from . import outside
+from .images import Images
+from .method import InteriorPoint
+from .newton import Layout
+
+_LEAVE_BELOW = 0.9
+"""Blocks leave the working set if their price is below this share of beta,"""
+_LEAVE_SIZE = 1e-3
+"""they are smaller than this share of the largest block,"""
+_LEAVE_GAP = 0.3
+"""the relative gap of the working set is below this,"""
+_LEAVE_SHARE = 0.1
+"""and they are at least this share of the working set: a change of the set costs a little."""
+_TINY_STEP = 1e-8
+
+
+class Proof(NamedTuple):
+    """What a lower bound was computed from: duals of the blocks within, multipliers of those without."""
+
+    multipliers: list[Any]
+    points: list[Any]
+    within: np.ndarray
+    cone: Any
+    tilt: Any
+    largest: float
+    """Largest price within."""
+    without: outside.Multipliers
+
+
+class Component:
+    """State of one component.
+
+    Parameters
+    ----------
+    problem : ReLUProblem
+    number : int
+        Which component.
+    X : tensor (n, D)
+    alive : (P,) bool
+        Gates whose cones have an interior.
+    start : (m,) int, optional
+        Blocks that the working set starts from; all of them if not given.
+    """
+
+    def __init__(self, problem: Any, number: int, X: Any, alive: np.ndarray, start: np.ndarray | None = None):
+        self.problem, self.number, self.X, self.alive = problem, number, X, alive
+        part = problem.components[number]
+        self.outputs, self.gates = part.outputs, problem.n_gates
+        sides, gates, outputs = np.meshgrid(
+            [1.0, -1.0], np.arange(self.gates), np.arange(len(self.outputs)), indexing="ij"
+        )
+        self.side, self.gate, self.output = sides.reshape(-1), gates.reshape(-1), outputs.reshape(-1)
+        self.patterns = torch.as_tensor(problem.patterns.astype(np.float64), device=X.device)
+        self.terms = [Terms(each, problem.rows.n, self._tensor, len(part.directions)) for each in part.terms]
+        self.exact_terms = problem.arrays(number)
+        self.images = [self._image(each, self._tensor(part.directions)) for each in self.terms]
+        self.zero = sum(float(each.weight @ each.loss.group_value(each.offset)) for each in self.exact_terms)
+        self.upper, self.lower, self.best = self.zero, 0.0, Blocks.joined([], X.shape[1])
+        self.iterations, self.stalled = 0, False
+        usable = np.flatnonzero(alive[self.gate])
+        self.within = usable if start is None else np.intersect1d(usable, start)
+        self.without = outside.none(np.setdiff1d(np.arange(len(self.gate)), self.within), X.shape[1], problem.robust)
+        self.method: InteriorPoint | None = None
+        self.proof = self._proof_of_zero()
+        if len(self.within):
+            self._begin()
+
+    def _tensor(self, values: Any) -> Any:
+        values = np.asarray(values)
+        kind = torch.float64 if values.dtype.kind == "f" else None
+        return torch.as_tensor(values, dtype=kind, device=self.X.device)
+
+    def _image(self, terms: Terms, directions: Any) -> Images:
+        rows = torch.arange(len(self.X), device=self.X.device) if terms.row is None else terms.row
+        perturbed = self._tensor(np.flatnonzero(self.problem.perturbed))
+        chosen = directions[terms.direction[0]]
+        return Images(self.X, rows, terms.sign[0], terms.radius, chosen, perturbed, terms.robust)
+
+    def _layout(self, blocks: np.ndarray) -> Layout:
+        gate, output, side = (self._tensor(values[blocks]) for values in (self.gate, self.output, self.side))
+        return Layout(self.X, self.patterns, gate, output, side, len(self.outputs))
+
+    def _begin(self) -> None:
+        """Start the method afresh on the working set."""
+        problem, size = self.problem, 1.0
+        if problem.loss.regression:
+            size = float(np.sqrt((problem.targets[:, self.outputs] ** 2).mean())) or 1.0
+        self.method = InteriorPoint(
+            self.X,
+            self._layout(self.within),
+            self.terms,
+            self.images,
+            problem.beta,
+            self._tensor(problem.radius),
+            self._tensor(problem.perturbed),
+            problem.dual_norm,
+            size,
+        )
+        self._examined = math.inf
+
+    @property
+    def scale(self) -> float:
+        """What gaps of this component are relative to."""
+        return max(abs(self.upper), 1e-3 * self.zero, 1e-300)
+
+    @property
+    def gap(self) -> float:
+        """Relative gap of this component."""
+        return (self.upper - self.lower) / self.scale
+
+    # ---- progress
+
+    def advance(self, tolerance: float) -> bool:
+        """One iteration and what follows from it; whether objective and bound were computed."""
+        if self.method is None:
+            self._price_outside(self.proof, tolerance)
+            self.stalled = self.gap > tolerance
+            return True
+        step = self.method.iterate()
+        self.iterations += 1
+        estimate = self.method.degree * self.method.mean_product() / self.scale
+        ended = estimate < 0.1 * tolerance or step <= _TINY_STEP or not math.isfinite(estimate)
+        if estimate > 0.5 * self._examined and estimate > 3.0 * tolerance and not ended:
+            return False
+        self._examined = estimate
+        proof, vectors = self.examine()
+        if self.gap <= tolerance:
+            return True
+        if ended:
+            self._end_round(proof, tolerance)
+        elif estimate < _LEAVE_GAP:
+            self._let_leave(proof, vectors, tolerance)
+        return True
+
+    def examine(self) -> tuple[Proof, Any]:
+        """Update the best objective and the best bound from the iterate."""
+        method = self._method()
+        duals = method.duals()
+        if bool((method.smallest_slack() >= 0).all()):
+            value = self._objective(method)
+            if value < self.upper:
+                self.upper = value
+                self.best = Blocks(
+                    self.gate[self.within],
+                    self.outputs[self.output[self.within]],
+                    self.side[self.within],
+                    method.v.cpu().numpy(),
+                )
+        largest = float(duals.vectors.norm(dim=1).max())
+        proof = Proof(duals.multipliers, duals.points, self.within, duals.cone, duals.tilt, largest, self.without)
+        self._keep(proof)
+        return proof, duals.vectors
+
+    def _method(self) -> InteriorPoint:
+        if self.method is None:
+            raise RuntimeError("the working set is empty")
+        return self.method
+
+    def _objective(self, method: InteriorPoint) -> float:
+        """Objective of the iterate from its exact margins."""
+        loss = 0.0
+        for terms, image, y in zip(self.terms, self.images, method.image_values(method.theta()), strict=True):
+            margin = terms.sign * terms.sign[0] * y[:, 0]
+            if image.robust:
+                margin = margin - gauge(y[:, 1:], self.problem.dual_norm)
+            loss += float(terms.weight @ terms.loss.group_value(terms.offset - margin))
+        return loss + self.problem.beta * float(method.v.norm(dim=1).sum())
+
+    def _keep(self, proof: Proof) -> None:
+        """Remember a proof if its bound is the best one."""
+        kappa = max(proof.largest, self._prices(proof).max(initial=0.0))
+        atoms = [
+            Atoms(terms, z.cpu().numpy()[None], None, None)
+            for terms, z in zip(self.exact_terms, proof.multipliers, strict=True)
+        ]
+        value, _ = bound.scaled_value(atoms, kappa, self.problem.beta)
+        if value > self.lower:
+            self.lower, self.proof = value, proof
+
+    def _proof_of_zero(self) -> Proof:
+        """The multipliers of the zero network, at the rows themselves."""
+        multipliers = [self._tensor(terms.loss.multipliers(terms.offset)[1]) for terms in self.exact_terms]
+        points = [
+            z.new_zeros(*z.shape, self.X.shape[1]) if terms.robust else None
+            for terms, z in zip(self.terms, multipliers, strict=True)
+        ]
+        none = self.X.new_zeros(0, len(self.X))
+        return Proof(multipliers, points, np.zeros(0, np.int64), none, none[:, : self.X.shape[1]], 0.0, self.without)
+
+    # ---- the working set
+
+    def _targets(self, proof: Proof, index: np.ndarray) -> np.ndarray:
+        """side q of some blocks, (m, D)."""
+        wanted, place = np.unique(self.output[index] * self.gates + self.gate[index], return_inverse=True)
+        outputs, gates = np.divmod(wanted, self.gates)
+        layout = Layout(
+            self.X,
+            self.patterns,
+            self._tensor(gates),
+            self._tensor(outputs),
+            self._tensor(np.ones(len(wanted))),
+            len(self.outputs),
+        )
+        total = self.X.new_zeros(len(wanted), self.X.shape[1])
+        for terms, image, z, points in zip(self.terms, self.images, proof.multipliers, proof.points, strict=True):
+            force = image.force(terms, z, points)
+            if image.robust:
+                total += layout.from_alpha(image.to_alpha(force))
+            else:
+                total += layout.from_outputs(image.to_outputs(force))
+        return self.side[index, None] * total.cpu().numpy()[place.reshape(-1)]
+
+    def _prices(self, proof: Proof) -> np.ndarray:
+        """Prices of the blocks without, with the multipliers that are known."""
+        if not len(self.without.number):
+            return np.zeros(0)
+        return np.linalg.norm(self._targets(proof, self.without.number) + self.without.lowering, axis=1)
+
+    def _let_leave(self, proof: Proof, vectors: Any, tolerance: float) -> None:
+        """Take out blocks that are small and whose price is well below beta."""
+        method = self._method()
+        size = method.v.norm(dim=1)
+        useless = (vectors.norm(dim=1) < _LEAVE_BELOW * self.problem.beta) & (size < _LEAVE_SIZE * size.max())
+        leaving = useless.cpu().numpy()
+        if leaving.sum() < max(1.0, _LEAVE_SHARE * len(leaving)) or leaving.all():
+            return
+        self.without = outside.joined([self.without, self._multipliers(proof, leaving, tolerance)])
+        self.within = self.within[~leaving]
+        method.take(torch.nonzero(~useless)[:, 0], self.patterns)
+
+    def _multipliers(self, proof: Proof, chosen: np.ndarray, tolerance: float) -> outside.Multipliers:
+        """Sparse multipliers of some of the blocks within."""
+        problem, index = self.problem, proof.within[chosen]
+        mu = proof.cone.cpu().numpy()[chosen]
+        tilt = proof.tilt.cpu().numpy()[chosen] if problem.robust else None
+        least = 1e-3 * tolerance * problem.beta / (problem.rows.n * max(problem.rows.largest_norm(), 1e-300))
+        return outside.sparse(problem, index, self.gate[index], mu, tilt, least)
+
+    def _end_round(self, proof: Proof, tolerance: float) -> None:
+        """The working set is solved, or no step is left: price what is without, and add what is needed or give up."""
+        if self._price_outside(proof, tolerance):
+            self._begin()
+        elif self.gap > tolerance:
+            self.stalled = True
+
+    def _price_outside(self, proof: Proof, tolerance: float) -> int:
+        """Project the dual vectors of doubtful blocks without; returns how many entered the working set."""
+        beta, prices = self.problem.beta, self._prices(proof)
+        doubtful = np.flatnonzero(prices > beta)
+        if not len(doubtful):
+            return 0
+        own = self.without.number[doubtful]
+        found, new_prices = outside.priced(
+            self.problem, own, self.gate[own], self._targets(proof, own), 1e-3 * tolerance
+        )
+        entering = (new_prices > beta * (1.0 + 0.1 * tolerance)) & self.alive[self.gate[own]]
+        better = new_prices < prices[doubtful]
+        changed = doubtful[better | entering]
+        kept = np.setdiff1d(np.arange(len(prices)), changed)
+        self.without = outside.joined([self.without.take(kept), found.take(np.flatnonzero(better & ~entering))])
+        entered = own[entering]
+        if not len(entered):
+            self._keep(proof._replace(without=self.without))
+        self.within = np.sort(np.concatenate([self.within, entered]))
+        return len(entered)
+
+    # ---- answers
+
+    def certificate(self, tolerance: float) -> tuple[list[AtomSet], ConeMultipliers]:
+        """Atoms and cone multipliers that prove :attr:`lower`."""
+        atoms = []
+        for term, (z, points) in enumerate(zip(self.proof.multipliers, self.proof.points, strict=True)):
+            coordinates = None if points is None else points.cpu().numpy()[None]
+            atoms.append(AtomSet(self.number, term, z.cpu().numpy()[None], coordinates))
+        own = self._multipliers(self.proof, np.ones(len(self.proof.within), bool), tolerance)
+        every = outside.joined([own, self.proof.without])
+        return atoms, outside.certificate_part(self.number, every, self.gate, self.output, self.side)

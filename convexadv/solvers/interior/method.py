@@ -1,0 +1,362 @@
+r"""Mehrotra's predictor-corrector method over the blocks of a ReLU programme (one component).
+
+Slacks start positive whatever the point (infeasible start); once a full step has been taken they are the true ones, and
+all later iterates lie inside the cones.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from ...balls import dual_norm_name, gauge
+from ...problems.terms import Terms
+from .images import Images
+from .local import LocalProgram
+from .newton import Layout, System
+from .scalings import Orthant, SecondOrder
+from .shapes import block_shape, group_shape, norm_rows
+
+_TO_THE_BOUNDARY = 0.98
+_SLACK = 5.0
+_MOST_CORRECTORS = 2
+_SHORT = 0.2
+_CENTRED = 0.7
+
+
+class Duals(NamedTuple):
+    """Dual side of an iterate, for certificates."""
+
+    multipliers: list[Any]
+    """(k, g) of every set of terms, in units of the loss."""
+    points: list[Any]
+    """(k, g, D) or None: perturbations of the rows."""
+    cone: Any
+    """(B, n) multipliers of the cones."""
+    tilt: Any
+    """(B, D) or None."""
+    vectors: Any
+    """(B, D): side q + A'mu - (sum mu r) tilt."""
+
+
+class InteriorPoint:
+    """State of the method.
+
+    Parameters
+    ----------
+    X : (n, D)
+    layout : Layout
+    terms : list of Terms
+        As tensors.
+    images : list of Images
+        Of the same.
+    beta : float
+    radius : (n,)
+        Of the cones.
+    perturbed : (D,) bool
+    dual_norm : str
+    size : float
+        Typical size of the outputs.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        layout: Layout,
+        terms: list[Terms],
+        images: list[Images],
+        beta: float,
+        radius: Any,
+        perturbed: Any,
+        dual_norm: str,
+        size: float,
+    ):
+        self.X, self.layout, self.terms, self.images, self.beta, self.radius = X, layout, terms, images, beta, radius
+        self.perturbed = torch.nonzero(perturbed)[:, 0]
+        self.dual_norm, self.robust = dual_norm, bool(radius.any())
+        d = X.shape[1]
+        self.outer = (X[:, :, None] * X[:, None, :]).reshape(len(X), d * d)
+        self._start(size)
+
+    # ---- start
+
+    def _start(self, size: float) -> None:
+        X, layout = self.X, self.layout
+        count, (n, d) = len(layout.gate), X.shape
+        length = float((X * X).sum(1).mean().sqrt()) or 1.0
+        self.v = X.new_zeros(count, d)
+        self.groups = [
+            self._group_program(each, image, size) for each, image in zip(self.terms, self.images, strict=True)
+        ]
+        pull = self._pull_of_groups(self._gradients())
+        strength = max(float(pull.norm(dim=1).max()), self.beta)
+        self.blocks = self._block_program(size / (length * max(1.0, len(layout.keys)) ** 0.5), strength)
+        slack = _SLACK * length * float(self.blocks.a[0, 0])
+        self.cone = Orthant(X.new_full((count, n), slack), X.new_full((count, n), strength / (n * length)))
+
+    def _group_program(self, terms: Terms, image: Images, size: float) -> LocalProgram:
+        norm = norm_rows(self.dual_norm, image.width - 1, self.X) if terms.robust else None
+        shape, constant = group_shape(terms.loss, terms.sign[:, 0] * terms.sign[0, 0], terms.offset, norm, self.X)
+        weight = terms.weight.clamp_min(1e-12 * float(terms.weight.max()))
+        a = self.X.new_full((terms.g, shape.cost[0].numel()), size)
+        cones: list = []
+        if shape.linear[0].shape[0]:
+            start = self.X.new_full((terms.g, shape.linear[0].shape[0]), size)
+            cones.append(Orthant(start, (0.5 * weight[:, None]).expand_as(start).clone()))
+        cones += [self._second_order(terms.g, of_aux.shape[0], size, weight) for of_aux, _ in shape.second]
+        return LocalProgram(shape, weight, constant, a, cones)
+
+    def _block_program(self, t: float, strength: float) -> LocalProgram:
+        norm = norm_rows(self.dual_norm, len(self.perturbed), self.X) if self.robust else None
+        count, d = self.v.shape
+        shape = block_shape(d, self.perturbed, norm, self.X)
+        weight = self.X.new_full((count,), self.beta)
+        a = self.X.new_full((count, shape.cost[0].numel()), t)
+        cones: list = []
+        if shape.linear[0].shape[0]:
+            start = self.X.new_full((count, shape.linear[0].shape[0]), t)
+            cones.append(Orthant(start, 0.0 * start + strength / d))
+        strengths = self.X.new_full((count,), strength)
+        cones += [self._second_order(count, of_aux.shape[0], t, strengths) for of_aux, _ in shape.second]
+        self._rho = self.X.new_zeros(shape.cost[0].numel())
+        if norm is not None:
+            self._rho[1:] = norm.sum_of
+        return LocalProgram(shape, weight, self.X.new_zeros(count, shape.linear[0].shape[0]), a, cones)
+
+    def _second_order(self, count: int, width: int, size: float, strength: Any) -> SecondOrder:
+        s, z = self.X.new_zeros(count, width), self.X.new_zeros(count, width)
+        s[:, 0], z[:, 0] = size, strength
+        return SecondOrder(s, z)
+
+    # ---- maps
+
+    def theta(self) -> Any:
+        """Blocks summed over the sides of every slot."""
+        return self.layout.slots(self.v)
+
+    def image_values(self, theta: Any) -> list[Any]:
+        """Images of every set of terms."""
+        outputs = alpha = None
+        values = []
+        for image in self.images:
+            if image.robust:
+                alpha = self.layout.alpha(theta) if alpha is None else alpha
+                values.append(image.of_alpha(alpha))
+            else:
+                outputs = self.layout.outputs_at_rows(theta) if outputs is None else outputs
+                values.append(image.of_outputs(outputs))
+        return values
+
+    def _adjoint(self, values: list[Any]) -> Any:
+        """From the images back to the slots."""
+        total = torch.zeros(len(self.layout.keys), self.X.shape[1], dtype=self.X.dtype, device=self.X.device)
+        for image, value in zip(self.images, values, strict=True):
+            if image.robust:
+                total = total + self.layout.from_alpha(image.to_alpha(value))
+            else:
+                total = total + self.layout.from_outputs(image.to_outputs(value))
+        return total
+
+    def _gradients(self) -> list[Any]:
+        """Forces of the groups on their images: multipliers minus the gradient of the smooth part."""
+        forces = []
+        for group, y in zip(self.groups, self.image_values(self.theta()), strict=True):
+            _, pulled = group.pull([cone.z for cone in group.cones])
+            forces.append(pulled - group.gradient(y)[1])
+        return forces
+
+    def _pull_of_groups(self, forces: list[Any]) -> Any:
+        return self.layout.blocks(self._adjoint(forces))
+
+    def _cone_values(self, v: Any, rho: Any) -> Any:
+        """A v - r rho, (B, n)."""
+        values = (v @ self.X.T).mul_(self.layout.signs)
+        return values - rho[:, None] * self.radius if self.robust else values
+
+    def _cone_adjoint(self, z: Any) -> tuple[Any, Any]:
+        """(A'z, -sum r z) of every block."""
+        pulled = (z * self.layout.signs) @ self.X
+        return pulled, -(z @ self.radius) if self.robust else self.X.new_zeros(len(z))
+
+    # ---- one iteration
+
+    @property
+    def degree(self) -> int:
+        """Number of inequalities, second-order cones counted once."""
+        return sum(cone.degree for cone in self._all_cones())
+
+    def _all_cones(self) -> list[Any]:
+        return [self.cone, *self.blocks.cones, *(cone for group in self.groups for cone in group.cones)]
+
+    def mean_product(self) -> float:
+        """Complementarity per inequality."""
+        return sum(cone.product() for cone in self._all_cones()) / self.degree
+
+    def iterate(self) -> float:
+        """One predictor-corrector step; returns its length."""
+        images = self.image_values(self.theta())
+        self._factor(images)
+        degree, mu = self.degree, self.mean_product()
+        residuals = self._residuals(images)
+        predicted = self._direction(images, residuals, 0.0, None)
+        step = min(1.0, self._longest(predicted))
+        after = sum(cone.product_after(step, *move) for cone, move in zip(self._all_cones(), predicted[1], strict=True))
+        centring = max(0.0, min(1.0, after / (degree * mu))) ** 3
+        best, length = predicted, -1.0
+        corrections = self._corrections(predicted)
+        for _ in range(_MOST_CORRECTORS):
+            direction = self._direction(images, residuals, centring * mu, corrections)
+            longest = min(1.0, _TO_THE_BOUNDARY * self._longest(direction))
+            if longest < 1.1 * length:
+                break
+            best, length = direction, longest
+            if length > 0.9:
+                break
+            corrections = self._corrections(direction)
+        if length < _SHORT:
+            centred = self._direction(images, residuals, mu, None)
+            longest = min(1.0, _CENTRED * self._longest(centred))
+            if longest > length:
+                best, length = centred, longest
+        self._move(best, length)
+        return length
+
+    def _factor(self, images: list[Any]) -> None:
+        self.cone.scale()
+        self.blocks.scale()
+        for group in self.groups:
+            group.scale()
+        d = self.X.shape[1]
+        weight = self.cone.weight
+        outer = (weight @ self.outer).view(-1, d, d)
+        width = self.blocks.a.shape[1]
+        if self.robust:
+            signed = weight * self.layout.signs
+            cross = -(signed * self.radius) @ self.X
+            square = weight @ (self.radius**2)
+            extra = (
+                square[:, None, None] * torch.outer(self._rho, self._rho),
+                self._rho[:, None] * cross[:, None, :],
+                outer,
+            )
+        else:
+            extra = (outer.new_zeros(1, width, width), outer.new_zeros(1, width, d), outer)
+        matrix = self.blocks.factor(self.v, extra)
+        curvature = [group.factor(y) for group, y in zip(self.groups, images, strict=True)]
+        self.system = System(self.layout, matrix, self.images, curvature)
+
+    def _residuals(self, images: list[Any]) -> tuple:
+        rho = self.blocks.a @ self._rho
+        return (
+            self._cone_values(self.v, rho) - self.cone.s,
+            self.blocks.residuals(self.v),
+            [group.residuals(y) for group, y in zip(self.groups, images, strict=True)],
+        )
+
+    def _direction(self, images: list[Any], residuals: tuple, mu: float, corrections: list | None) -> tuple:
+        """((dv, da of blocks, da of groups), (ds, dz) of every cone)."""
+        of_cone, of_blocks, of_groups = residuals
+        rest = None if corrections is None else list(corrections)
+
+        def taken(count: int) -> list | None:
+            if rest is None:
+                return None
+            part, rest[:] = rest[:count], rest[count:]
+            return part
+
+        own = taken(1)
+        aim = self.cone.target(mu, None if own is None else own[0])
+        pulled, pulled_rho = self._cone_adjoint(aim - self.cone.times(of_cone))
+        target = self.blocks.aim(mu, taken(len(self.blocks.cones)), of_blocks)
+        side = self.blocks.right_side(self.v, target, (pulled_rho[:, None] * self._rho, pulled))
+        aims, sides = [], []
+        for group, y, residual in zip(self.groups, images, of_groups, strict=True):
+            aims.append(group.aim(mu, taken(len(group.cones)), residual))
+            sides.append(group.right_side(y, aims[-1]))
+        side = side + self.layout.blocks(self._adjoint(sides))
+        dv = self.system.solve(side)
+        da = self.blocks.solve_aux(dv)
+        moves = self.image_values(self.layout.slots(dv))
+        group_steps = [group.solve_aux(dy) for group, dy in zip(self.groups, moves, strict=True)]
+        ds = self._cone_values(dv, da @ self._rho) + of_cone
+        steps = [(ds, aim - self.cone.z - self.cone.times(ds)), *self.blocks.steps(da, dv, target)]
+        for group, dy, step, each in zip(self.groups, moves, group_steps, aims, strict=True):
+            steps += group.steps(step, dy, each)
+        return (dv, da, group_steps), steps
+
+    def _corrections(self, direction: tuple) -> list[Any]:
+        return [cone.correction(*move) for cone, move in zip(self._all_cones(), direction[1], strict=True)]
+
+    def _longest(self, direction: tuple) -> float:
+        return min(cone.longest_step(*move) for cone, move in zip(self._all_cones(), direction[1], strict=True))
+
+    def _move(self, direction: tuple, step: float) -> None:
+        dv, da, group_steps = direction[0]
+        self.v = self.v + step * dv
+        self.blocks.a = self.blocks.a + step * da
+        for group, own in zip(self.groups, group_steps, strict=True):
+            group.a = group.a + step * own
+        for cone, move in zip(self._all_cones(), direction[1], strict=True):
+            cone.move(step, *move)
+
+    # ---- answers
+
+    def duals(self) -> Duals:
+        """Multipliers, points and cone multipliers of the iterate."""
+        images = self.image_values(self.theta())
+        multipliers, points, forces = [], [], []
+        for terms, group, image, y in zip(self.terms, self.groups, self.images, images, strict=True):
+            _, pulled = group.pull([cone.z for cone in group.cones])
+            force = pulled - group.gradient(y)[1]
+            multipliers.append(self._multipliers(terms, group, force))
+            points.append(self._points(terms, group, force, multipliers[-1]) if terms.robust else None)
+            forces.append(image.force(terms, multipliers[-1], points[-1]))
+        vectors = self._pull_of_groups(forces)
+        pulled, pulled_rho = self._cone_adjoint(self.cone.z)
+        tilt = None
+        if self.robust:
+            tilt = self._tilt(-pulled_rho)
+            pulled = pulled + pulled_rho[:, None] * tilt
+        return Duals(multipliers, points, self.cone.z, tilt, vectors + pulled)
+
+    def _multipliers(self, terms: Terms, group: LocalProgram, force: Any) -> Any:
+        if group.shape.smooth is not None:
+            return (force[:, 0] / group.weight)[None]
+        positive = 0 if terms.loss.regression else 1
+        z = (group.cones[0].z[:, positive : positive + terms.k] / group.weight[:, None]).T
+        return z.clamp(max=terms.loss.upper) if terms.k == 1 else z
+
+    def _points(self, terms: Terms, group: LocalProgram, force: Any, z: Any) -> Any:
+        """delta = sign r f / (p sum z) for the force f on y, drawn into the ball."""
+        total = (group.weight * z.sum(0)).clamp_min(1e-300)
+        unit = force[:, 1:] / total[:, None]
+        length = gauge(unit, dual_norm_name(self.dual_norm))
+        unit = unit / length.clamp_min(1.0)[:, None]
+        own = self.X.new_zeros(terms.g, self.X.shape[1])
+        own[:, self.perturbed] = terms.radius[:, None] * unit
+        return terms.sign[:, :, None] * own
+
+    def _tilt(self, weight: Any) -> Any:
+        """Points of the unit ball that the norm epigraphs of the blocks lean on."""
+        cones = self.blocks.cones[:1] if self.blocks.shape.linear[0].shape[0] else self.blocks.cones[1:]
+        first = 0 if self.blocks.shape.linear[0].shape[0] else 1
+        pulled = sum(cone.z @ self.blocks.of_image[first + i] for i, cone in enumerate(cones))
+        tilt = -pulled / weight.clamp_min(1e-300)[:, None]
+        length = gauge(tilt[:, self.perturbed], dual_norm_name(self.dual_norm))
+        result = torch.zeros_like(tilt)
+        result[:, self.perturbed] = tilt[:, self.perturbed] / length.clamp_min(1.0)[:, None]
+        return result
+
+    def smallest_slack(self) -> Any:
+        """min over the rows of A v - r ||v||_q, (B,)."""
+        norms = gauge(self.v[:, self.perturbed], self.dual_norm) if self.robust else self.v.new_zeros(len(self.v))
+        return self._cone_values(self.v, norms).amin(1)
+
+    def take(self, kept: Any, patterns: Any) -> None:
+        """Go on with some of the blocks."""
+        layout = self.layout
+        self.layout = Layout(
+            self.X, patterns, layout.gate[kept], layout.output[kept], layout.side[kept], layout.outputs
+        )
+        self.v, self.blocks, self.cone = self.v[kept], self.blocks.take(kept), self.cone.take(kept)

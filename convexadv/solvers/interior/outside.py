@@ -1,0 +1,112 @@
+r"""Blocks that the method leaves out, with multipliers of their cones that prove them useless.
+
+A block outside belongs to the optimum only if its price ||side q + A'mu - (sum mu r) tilt|| exceeds beta for every
+mu >= 0; its last multipliers are kept, and improved by projection where they no longer suffice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...cones import Cones, project
+from ...problems.certificate import ConeMultipliers
+
+_CHUNK = 1 << 22
+
+
+class Multipliers(NamedTuple):
+    """Sparse multipliers of some blocks."""
+
+    number: np.ndarray
+    """(m,) numbers of the blocks."""
+    indptr: np.ndarray
+    rows: np.ndarray
+    values: np.ndarray
+    tilt: np.ndarray | None
+    lowering: np.ndarray
+    """(m, D): A'mu - (sum mu r) tilt."""
+
+    def take(self, chosen: np.ndarray) -> Multipliers:
+        """Some of the blocks, by their places."""
+        sizes = np.diff(self.indptr)[chosen]
+        starts = self.indptr[:-1][chosen]
+        indptr = np.concatenate([[0], np.cumsum(sizes)])
+        places = np.repeat(starts - indptr[:-1], sizes) + np.arange(indptr[-1])
+        tilt = None if self.tilt is None else self.tilt[chosen]
+        return Multipliers(
+            self.number[chosen], indptr, self.rows[places], self.values[places], tilt, self.lowering[chosen]
+        )
+
+
+def sparse(
+    problem: Any, index: np.ndarray, gate: np.ndarray, mu: np.ndarray, tilt: np.ndarray | None, least: float
+) -> Multipliers:
+    """Multipliers above ``least`` of some blocks, given densely as (m, n)."""
+    kept = mu > least
+    mu = np.where(kept, mu, 0.0)
+    lowering = np.zeros((len(index), problem.rows.d))
+    signs = np.where(problem.patterns[:, gate].T, mu, -mu)
+    for where, block in problem.rows.blocks():
+        lowering += signs[:, where] @ block
+    if tilt is not None:
+        lowering -= (mu @ problem.radius)[:, None] * tilt
+    rows = np.nonzero(kept)[1]
+    indptr = np.concatenate([[0], np.cumsum(kept.sum(1))])
+    return Multipliers(index, indptr, rows, mu[kept], tilt, lowering)
+
+
+def joined(parts: list[Multipliers]) -> Multipliers:
+    """All blocks of the parts in order."""
+    sizes = np.concatenate([np.diff(part.indptr) for part in parts])
+    tilts = [part.tilt for part in parts]
+    return Multipliers(
+        np.concatenate([part.number for part in parts]),
+        np.concatenate([[0], np.cumsum(sizes)]),
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        None if tilts[0] is None else np.concatenate([tilt for tilt in tilts if tilt is not None]),
+        np.concatenate([part.lowering for part in parts]),
+    )
+
+
+def none(index: np.ndarray, width: int, robust: bool) -> Multipliers:
+    """Blocks without any multiplier."""
+    flat = np.zeros((len(index), width))
+    indptr = np.zeros(len(index) + 1, np.int64)
+    return Multipliers(index, indptr, np.zeros(0, np.int64), np.zeros(0), flat if robust else None, flat)
+
+
+def certificate_part(
+    component: int, multipliers: Multipliers, gate: np.ndarray, output: np.ndarray, side: np.ndarray
+) -> ConeMultipliers:
+    """The multipliers as a part of a certificate; gate, output and side are those of all blocks."""
+    index = multipliers.number
+    return ConeMultipliers(
+        component,
+        gate[index],
+        output[index],
+        side[index],
+        multipliers.indptr,
+        multipliers.rows,
+        multipliers.values,
+        multipliers.tilt,
+    )
+
+
+def priced(
+    problem: Any, index: np.ndarray, gate: np.ndarray, targets: np.ndarray, tol: float
+) -> tuple[Multipliers, np.ndarray]:
+    """Multipliers of blocks at the targets side q, and their prices, by projection on their cones."""
+    X, n = problem.rows.whole(), problem.rows.n
+    parts, prices = [], []
+    step = max(1, _CHUNK // n)
+    for first in range(0, len(index), step):
+        own = slice(first, first + step)
+        cones = Cones(X, problem.patterns[:, gate[own]].T, problem.radius, problem.norm, problem.perturbed)
+        result = project(cones, targets[own], tol=tol)
+        least = 1e-12 * float(result.multipliers.max(initial=0.0))
+        parts.append(sparse(problem, index[own], gate[own], result.multipliers, result.tilts, least))
+        prices.append(np.linalg.norm(targets[own] + parts[-1].lowering, axis=1))
+    return joined(parts), np.concatenate(prices)

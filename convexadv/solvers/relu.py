@@ -1,0 +1,191 @@
+"""The torch backend of ReLU problems: an interior point method for every component, to one certified gap."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..cones import cone_interiors
+from ..errors import InputError
+from ..problems.blocks import Blocks
+from ..problems.certificate import OptimalityCertificate
+from ..problems.relu import ReLUProblem
+from .interior.component import Component
+from .place import place
+from .pruning import pruned
+from .solution import Record, Solution, Status, measure
+
+logger = logging.getLogger(__name__)
+
+_MAX_ITERATIONS = 500
+_FEASIBILITY = 1e-9
+_WORK_WORTH_THREADS = 3e8
+
+
+def solve_torch(
+    problem: ReLUProblem,
+    *,
+    tol: float = 1e-4,
+    max_iter: int | None = None,
+    time_limit: float | None = None,
+    warm_start: Any = None,
+    callback: Callable[[Record], Any] | None = None,
+    device: str | None = None,
+    dtype: str = "float64",
+    verbose: bool = False,
+    **options: Any,
+) -> Solution:
+    """Solve a ReLU problem by an interior point method; arguments as in :func:`convexadv.solve`.
+
+    The method keeps all blocks in its cones' interior, drops those that the optimum cannot need, and proves that with
+    their cone multipliers; ``max_iter`` counts its iterations over all components. A warm start says which blocks the
+    working set starts from.
+    """
+    if options:
+        raise InputError(
+            f"the torch backend has no option {sorted(options)[0]!r}; see convexadv.solve for its arguments."
+        )
+    where, kind = place(device, dtype)
+    if str(kind) != "torch.float64":
+        raise InputError("dtype='float32' is too coarse for the cones of a ReLU problem; use dtype='float64'.")
+    with _threads_for(problem):
+        return _Run(problem, tol, max_iter, time_limit, callback, verbose, where, warm_start).solution()
+
+
+@contextlib.contextmanager
+def _threads_for(problem: ReLUProblem) -> Iterator[None]:
+    """One thread where an iteration is too short for more; the user's number is restored."""
+    import torch
+
+    threads = torch.get_num_threads()
+    n, width = problem.shape
+    blocks = 2 * problem.n_gates
+    work = blocks * n * width**2 + min(n, blocks * width) * n * blocks * width
+    torch.set_num_threads(1 if work < _WORK_WORTH_THREADS else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Run:
+    """One solve: components in turn."""
+
+    def __init__(self, problem, tol, max_iter, time_limit, callback, verbose, device, warm_start):
+        import torch
+
+        self.problem, self.tol, self.callback, self.verbose = problem, tol, callback, verbose
+        self.start = time.perf_counter()
+        self.deadline = math.inf if time_limit is None else self.start + time_limit
+        self.most = _MAX_ITERATIONS * len(problem.components) if max_iter is None else max_iter
+        self.history: list[Record] = []
+        self.status: Status | None = None
+        X = problem.rows.to_torch(device, torch.float64).whole()
+        alive, self.dead = living_gates(problem)
+        known = None if warm_start is None else _blocks_of(problem, warm_start)
+        self.components = [
+            Component(problem, number, X, alive, self._starting(number, known))
+            for number in range(len(problem.components))
+        ]
+
+    def _starting(self, number: int, known: Blocks | None) -> np.ndarray | None:
+        """Numbers of the blocks of a warm start, both sides."""
+        if known is None:
+            return None
+        outputs = self.problem.components[number].outputs
+        own = known.of_outputs(outputs)
+        flat = own.gate * len(outputs) + own.output
+        return np.unique(np.concatenate([flat, flat + self.problem.n_gates * len(outputs)]))
+
+    def solution(self) -> Solution:
+        for component in self.components:
+            self._solve(component)
+            if self.status in (Status.STOPPED, Status.TIME_LIMIT, Status.MAX_ITER):
+                break
+        return self._finish()
+
+    def _solve(self, component: Component) -> None:
+        while component.gap > 0.9 * self.tol and not component.stalled:
+            if self._limit_reached():
+                return
+            if component.advance(0.9 * self.tol) and self._record():
+                self.status = Status.STOPPED
+                return
+
+    def _limit_reached(self) -> bool:
+        if time.perf_counter() >= self.deadline:
+            self.status = Status.TIME_LIMIT
+        elif sum(component.iterations for component in self.components) >= self.most:
+            self.status = Status.MAX_ITER
+        return self.status is not None
+
+    def _record(self) -> Any:
+        upper = float(sum(component.upper for component in self.components))
+        lower = float(sum(component.lower for component in self.components))
+        blocks = sum(len(component.within) for component in self.components)
+        record = Record(time.perf_counter() - self.start, upper, lower, blocks)
+        self.history.append(record)
+        level = logging.INFO if self.verbose else logging.DEBUG
+        logger.log(level, "%8.2f s  objective %.8g  bound %.8g  blocks %d", *vars(record).values())
+        return self.callback(record) if self.callback is not None else False
+
+    def _finish(self) -> Solution:
+        problem = self.problem
+        solve_time = time.perf_counter() - self.start
+        parts = [component.certificate(self.tol) for component in self.components]
+        certificate = OptimalityCertificate(
+            tuple(atom for atoms, _ in parts for atom in atoms), tuple(cones for _, cones in parts)
+        )
+        every = Blocks.joined([component.best for component in self.components], problem.rows.d)
+        blocks = pruned(problem, every)
+        network = problem.network_of(blocks)
+        numbers = measure(problem, network, certificate, _FEASIBILITY)
+        status = self.status or Status.STALLED
+        if status is not Status.STOPPED and numbers["gap"] <= self.tol:
+            status = Status.OPTIMAL
+        elif problem.beta == 0:
+            status = Status.UNCERTIFIED
+        variables = {
+            "blocks": blocks,
+            "iterations": sum(component.iterations for component in self.components),
+            "dead_gates": self.dead,
+        }
+        return Solution(
+            status=status,
+            certificate=certificate,
+            network=network,
+            variables=variables,
+            history=self.history,
+            solve_time=solve_time,
+            solver="torch",
+            **numbers,
+        )
+
+
+def living_gates(problem: ReLUProblem) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) gates whose cones have an interior, and (P,) gates whose cones are proved to be {0} at this radius.
+
+    At radius 0 a gate with no row on its boundary lies inside its own cone.
+    """
+    alive = np.ones(problem.n_gates, bool)
+    if problem.robust:
+        interiors = cone_interiors(problem)
+        return interiors.depth > 0, interiors.dead
+    for _, block in problem.rows.blocks():
+        used = (block != 0).any(1)
+        alive &= ((block[used] @ problem.gates) != 0).all(0)
+    if alive.all():
+        return alive, ~alive
+    interiors = cone_interiors(problem)
+    return alive | (interiors.depth > 0), interiors.dead
+
+
+def _blocks_of(problem: ReLUProblem, start: Any) -> Blocks:
+    network = start.network if isinstance(start, Solution) else start
+    return problem.blocks_of(network)[0]
