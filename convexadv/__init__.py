@@ -18,6 +18,7 @@ _HOMES = {
     "solve": "solvers",
     "Solution": "solvers",
     "Status": "solvers",
+    "grow_patterns": "solvers",
     "PolynomialNetwork": "networks",
     "ReLUNetwork": "networks",
     "GatedReLUNetwork": "networks",

@@ -10,6 +10,7 @@ and the objective  sum of losses + beta sum_b ||v_b||_2.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, TypeVar
 
 import numpy as np
@@ -83,6 +84,15 @@ class PatternProblem(Problem):
             self.patterns = activation_patterns(self.rows, self.gates)
         self._assemble()
         self._prepare()
+
+    def with_gates(self, gates: Any) -> PatternProblem:
+        """The same problem over other gates (D, P), neither dropped nor re-ordered; the data are shared."""
+        other = copy.copy(self)
+        other.gates = check_gates(gates, self.rows.d)
+        other.patterns = activation_patterns(self.rows, other.gates)
+        other.gate_sample = None
+        other._prepare()
+        return other
 
     def _callers(self, gates: Any) -> np.ndarray:
         """A caller's gates, neither dropped nor re-ordered; without offsets they pass through the origin."""

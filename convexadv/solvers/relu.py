@@ -43,6 +43,10 @@ def solve_torch(
 ) -> Solution:
     """Solve a ReLU problem by an interior point method; arguments as in :func:`convexadv.solve`.
 
+    The method needs cones with an interior: gates whose cone is {0} at this radius ("dead_gates" in the variables) or
+    flat ("flat_gates", e.g. where rows lie on the boundary of a gate) get no block. The bound prices them all the same, so
+    a gap that does not close says that a flat one is missed.
+
     The method keeps all blocks in its cones' interior, drops those that the optimum cannot need, and proves that with
     their cone multipliers; ``max_iter`` counts its iterations over all components. A warm start says which blocks the
     working set starts from.
@@ -88,6 +92,7 @@ class _Run:
         self.status: Status | None = None
         X = problem.rows.to_torch(device, torch.float64).whole()
         alive, self.dead = living_gates(problem)
+        self.flat = ~alive & ~self.dead
         known = None if warm_start is None else _blocks_of(problem, warm_start)
         self.components = [
             Component(problem, number, X, alive, self._starting(number, known))
@@ -155,6 +160,7 @@ class _Run:
             "blocks": blocks,
             "iterations": sum(component.iterations for component in self.components),
             "dead_gates": self.dead,
+            "flat_gates": self.flat,
         }
         return Solution(
             status=status,

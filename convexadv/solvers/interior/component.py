@@ -73,6 +73,7 @@ class Component:
         self.zero = sum(float(each.weight @ each.loss.group_value(each.offset)) for each in self.exact_terms)
         self.upper, self.lower, self.best = self.zero, 0.0, Blocks.joined([], X.shape[1])
         self.iterations, self.stalled = 0, False
+        self.pinned = np.zeros(len(self.gate), bool)
         usable = np.flatnonzero(alive[self.gate])
         self.within = usable if start is None else np.intersect1d(usable, start)
         self.without = outside.none(np.setdiff1d(np.arange(len(self.gate)), self.within), X.shape[1], problem.robust)
@@ -237,12 +238,12 @@ class Component:
         method = self._method()
         size = method.v.norm(dim=1)
         useless = (vectors.norm(dim=1) < _LEAVE_BELOW * self.problem.beta) & (size < _LEAVE_SIZE * size.max())
-        leaving = useless.cpu().numpy()
+        leaving = useless.cpu().numpy() & ~self.pinned[self.within]
         if leaving.sum() < max(1.0, _LEAVE_SHARE * len(leaving)) or leaving.all():
             return
         self.without = outside.joined([self.without, self._multipliers(proof, leaving, tolerance)])
         self.within = self.within[~leaving]
-        method.take(torch.nonzero(~useless)[:, 0], self.patterns)
+        method.take(self._tensor(np.flatnonzero(~leaving)), self.patterns)
 
     def _multipliers(self, proof: Proof, chosen: np.ndarray, tolerance: float) -> outside.Multipliers:
         """Sparse multipliers of some of the blocks within."""
@@ -278,6 +279,7 @@ class Component:
         if not len(entered):
             self._keep(proof._replace(without=self.without))
         self.within = np.sort(np.concatenate([self.within, entered]))
+        self.pinned[entered] = True  # it does not leave again: no cycles
         return len(entered)
 
     # ---- answers

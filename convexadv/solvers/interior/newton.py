@@ -18,6 +18,7 @@ from .local import cholesky
 
 _REFINEMENTS = 3
 _RESIDUAL = 1e-10
+_STRIPS = 6
 
 
 class Layout:
@@ -157,7 +158,7 @@ class System:
                 image.sign[:, None] * features[image.rows] * image.directions[:, repeated] for image in self._images
             ]
         rows = weight[:, None] * (parts[0] if len(parts) == 1 else torch.cat(parts))
-        matrix = rows @ rows.T
+        matrix = _lower_gram(rows)
         matrix.diagonal().add_(1.0)
         self._group_root, self._group_weight = cholesky(matrix), weight
 
@@ -230,3 +231,14 @@ class System:
                 part = (pairs.T @ weight[o, e].reshape(len(layout.X), -1)).view(len(left), len(right), d, d)
                 phi[left[:, None], :, right[None, :], :] = part
         return phi.reshape(slots * d, slots * d)
+
+
+def _lower_gram(rows: Any) -> Any:
+    """rows rows' on and below the diagonal, all that a Cholesky factor reads; the rest is left undefined."""
+    n = len(rows)
+    matrix = rows.new_empty(n, n)
+    step = max(128, -(-n // _STRIPS))
+    for first in range(0, n, step):
+        last = min(n, first + step)
+        torch.matmul(rows[first:last], rows[:last].T, out=matrix[first:last, :last])
+    return matrix
