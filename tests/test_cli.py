@@ -622,3 +622,55 @@ def test_json_has_no_infinity():
 def test_tables_are_aligned():
     text = table(("name", "x"), [("a", "1.0"), ("long name", "10.0")])
     assert text.splitlines() == ["name          x", "---------  ----", "a           1.0", "long name  10.0"]
+
+
+# ------------------------------------------------------------------------------------ ReLU and gated ReLU
+
+
+@pytest.mark.parametrize("model", ["relu", "gated-relu"])
+def test_fit_and_evaluate_networks_over_patterns(here, capsys, model):
+    """The saved network, back in scaled units, has the objective that was reported over the sampled patterns."""
+    arguments = ["--model", model, "--gates", 12, "--beta", 0.005, "--radius", 0.01, "--norm", "linf", "--seed", 2]
+    code, report = run_json(
+        capsys, "fit", here / "table.csv", *arguments, "--out", "m.safetensors", "--patterns", "p.png", "--plot", "g.png"
+    )
+    assert code == 0 and report["certified"] and report["gates"] == 12
+    assert os.path.getsize("p.png") > 1000 and os.path.getsize("g.png") > 1000
+    network, data = ca.load("m.safetensors"), read_table(here / "table.csv")
+    rows = scaling_of("unit", data.X).apply(data.X)
+    kind = ca.ReLUProblem if model == "relu" else ca.GatedReLUProblem
+    problem = kind(
+        rows, data.y, n_gates=12, random_state=2, beta=0.005, radius=0.01, norm="linf", fit_intercept=True
+    )
+    inner = in_units(network, network.shift, network.scale)
+    assert problem.objective(inner) == pytest.approx(report["objective"], rel=1e-9)
+    code, result = run_json(capsys, "evaluate", "m.safetensors", here / "table.csv", "--norm", "linf", "--radius", 0.01)
+    assert code == 0
+    assert result["certified"][0] <= result["attacked"][0] <= result["clean"]
+
+
+def test_fit_grows_patterns(here, capsys):
+    arguments = ["--model", "relu", "--gates", 4, "--grow", 2, "--beta", 0.002, "--no-intercept"]
+    code, report = run_json(capsys, "fit", here / "table.csv", *arguments, "--patterns", "p.svg")
+    assert code == 0 and os.path.getsize("p.svg") > 1000
+    rounds = report["growth"]["rounds"]
+    assert report["gates"] == rounds[-1]["gates"] >= 4
+    assert rounds[-1]["objective"] <= rounds[0]["objective"] * (1 + 1e-4)
+    code, out, _ = run(capsys, "fit", here / "table.csv", *arguments)
+    assert "the objective fell by" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gates", "3"], "--gates belongs to --model relu or gated-relu"),
+        (["--no-intercept"], "--no-intercept belongs to --model relu or gated-relu"),
+        (["--model", "relu", "--hard-margin", "1"], "--hard-margin belongs to --model polynomial"),
+        (["--model", "gated-relu", "--activation", "1", "0", "0"], "--activation belongs to --model polynomial"),
+        (["--model", "relu", "--gates", "0"], "--gates"),
+        (["--model", "relu", "--norm", "l7"], "norm"),
+    ],
+)
+def test_options_of_another_kind_of_network_are_refused(here, capsys, arguments, message):
+    code, _, err = run(capsys, "fit", here / "table.csv", *arguments)
+    assert code == 2 and message in err and not os.listdir()

@@ -10,9 +10,9 @@ import numpy as np
 
 from .. import __version__
 from .._atomic import atomic_write
+from .._network import Network
 from ..datasets import Dataset, load
 from ..files import save
-from ..networks import PolynomialNetwork
 from ..problems import PolynomialProblem
 from ..solvers import Solution, solve
 from .data import fingerprint, scaling_of, split_rows
@@ -43,7 +43,7 @@ class _Trained(NamedTuple):
     name: str
     radius: float
     solution: Solution
-    network: PolynomialNetwork
+    network: Network
 
 
 class _Rows(NamedTuple):

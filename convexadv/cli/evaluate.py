@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .._labels import label_indices
+from .._network import Network
 from ..balls import check_norm
 from ..datasets import Dataset
 from ..errors import InputError
 from ..files import load
-from ..networks import PolynomialNetwork
 from .data import check_labels, fingerprint, read_data, split_rows
 from .exit_codes import ExitCode
 from .fit import score
@@ -24,7 +24,7 @@ _DEFAULT_RADII = (0.05, 0.1, 0.2)
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Measure the model on the data that the arguments name."""
-    check_norm(arguments.norm, ("l2", "linf"))
+    check_norm(arguments.norm)
     network, data, rows = load_both(arguments)
     X, y = data.X[rows], data.y[rows]
     report: dict[str, Any] = {
@@ -55,11 +55,9 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def load_both(arguments: argparse.Namespace) -> tuple[PolynomialNetwork, Dataset, np.ndarray]:
+def load_both(arguments: argparse.Namespace) -> tuple[Network, Dataset, np.ndarray]:
     """The model, the data, and the numbers of the rows that are asked for."""
     network = load(arguments.model)
-    if not isinstance(network, PolynomialNetwork):
-        raise InputError(f"{arguments.model} holds a {type(network).__name__}; a PolynomialNetwork is needed.")
     data = read_data(arguments.data, arguments.target)
     check_match(network, data.X, arguments.model, arguments.data)
     classes = network.classes
@@ -77,14 +75,14 @@ def load_both(arguments: argparse.Namespace) -> tuple[PolynomialNetwork, Dataset
     return network, data, rows
 
 
-def _held_out(arguments: argparse.Namespace, network: PolynomialNetwork) -> bool:
+def _held_out(arguments: argparse.Namespace, network: Network) -> bool:
     """Whether the rows are those that the training held out."""
     settings = network.metadata.get("settings", {})
     asked = (arguments.test_fraction, arguments.seed)
     return arguments.test_fraction > 0 and asked == (settings.get("test_fraction"), settings.get("seed"))
 
 
-def _measure(arguments: argparse.Namespace, network: PolynomialNetwork, X: np.ndarray, y: np.ndarray) -> AccuracyCurve:
+def _measure(arguments: argparse.Namespace, network: Network, X: np.ndarray, y: np.ndarray) -> AccuracyCurve:
     radii = arguments.radius
     if radii is None:
         trained = network.metadata.get("settings", {}).get("radius") or 0.0

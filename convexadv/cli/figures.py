@@ -7,8 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ..networks import PolynomialNetwork
-from ..plotting import new_figure, plot_accuracy, plot_boundary, plot_convergence, save_figure
+from .._network import Network
+from ..plotting import (
+    new_figure,
+    plot_accuracy,
+    plot_boundary,
+    plot_convergence,
+    plot_growth,
+    plot_patterns,
+    save_figure,
+)
 from .measure import AccuracyCurve
 
 
@@ -18,6 +26,19 @@ def convergence_figure(solutions: Sequence[tuple[str, Any]], tol: float, path: s
     for ax, (title, solution) in zip(axes, solutions, strict=True):
         plot_convergence(solution, ax, tol)
         ax.set_title(title)
+    save_figure(figure, path)
+
+
+def patterns_figure(solution: Any, growth: Any, tol: float, path: str) -> None:
+    """Active blocks and gap of a solve over time, beside the growth of the patterns if there was any."""
+    panels = 1 if growth is None else 2
+    figure, axes = new_figure(panels, (6.2 * panels, 4.6))
+    if solution.history:
+        plot_patterns(solution, axes[0], tol)
+        axes[0].set_title("the last solve")
+    if growth is not None:
+        plot_growth(growth, axes[-1])
+        axes[-1].set_title("growing the patterns")
     save_figure(figure, path)
 
 
@@ -33,7 +54,7 @@ def accuracy_figure(curves: dict[str, dict[str, AccuracyCurve]], path: str) -> N
 
 
 def boundary_figure(
-    networks: Sequence[tuple[str, PolynomialNetwork]],
+    networks: Sequence[tuple[str, Network]],
     X: np.ndarray,
     y: np.ndarray,
     radius: float,

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
+from .._network import Network
 from .._units import with_inputs
 from ..datasets import Dataset, Scaling
 from ..errors import InputError
 from ..files import save
 from ..losses import get_loss
-from ..networks import PolynomialNetwork
-from ..problems import PolynomialProblem
-from ..solvers import Solution, Status, solve
+from ..problems.base import Problem
+from ..problems.patterns import PatternProblem
+from ..solvers import Growth, Solution, Status, grow_patterns, solve
 from .data import check_labels, fingerprint, read_data, scaling_of, split_rows
 from .exit_codes import ExitCode
+from .models import build_problem, settle
 from .output import check_plot, check_targets, say, to_json
 from .progress import Progress
 
-_NOT_SETTINGS = ("verb", "data", "target", "out", "plot", "boundary", "json")
+_NOT_SETTINGS = ("verb", "data", "target", "out", "plot", "boundary", "patterns", "json")
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Train a network on the data that the arguments name."""
+    settle(arguments)
     _check_outputs(arguments)
     data = read_data(arguments.data, arguments.target)
     regression = get_loss(arguments.loss).regression
@@ -37,38 +41,23 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     train, test = split_rows(data.y, arguments.test_fraction, arguments.seed, classes=not regression)
     scaling = scaling_of(arguments.scaling, data.X[train])
     problem = build_problem(arguments, scaling.apply(data.X[train]), data.y[train])
-    solution = _solve(arguments, problem)
+    solution, growth = _solve(arguments, problem)
+    problem = problem if growth is None else growth.problem
     network = None if solution.network is None else raw_network(solution, scaling, problem)
-    report = _report(arguments, data, (train, test), solution, network)
-    _write(arguments, data, train, solution, network, report)
-    _tell(arguments, solution, report)
+    report = _report(arguments, data, (train, test), solution, network) | _pattern_report(problem, growth)
+    _write(arguments, data, train, (solution, growth), network, report)
+    _tell(arguments, solution, growth, report)
     return _code(solution)
 
 
-def build_problem(arguments: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> PolynomialProblem:
-    """The problem of the arguments on scaled rows."""
-    return PolynomialProblem(
-        X,
-        y,
-        radius=arguments.radius,
-        beta=arguments.beta,
-        loss=arguments.loss,
-        norm=arguments.norm,
-        activation=tuple(arguments.activation),
-        multiclass=arguments.multiclass,
-        clean_weight=arguments.clean_weight,
-        hard_margin=arguments.hard_margin,
-    )
-
-
-def raw_network(solution: Solution, scaling: Scaling, problem: PolynomialProblem) -> PolynomialNetwork:
+def raw_network(solution: Solution, scaling: Scaling, problem: Problem) -> Network:
     """The network of a solution on scaled rows, as one that takes raw rows."""
     network = with_inputs(solution.network, scaling.shift, scaling.scale)
     network.classes = problem.classes
     return network
 
 
-def score(network: PolynomialNetwork, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+def score(network: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Accuracy of labels, or root mean squared error and R^2 of values."""
     if network.classes is not None:
         return {"accuracy": float((network.predict(X) == y).mean())}
@@ -82,22 +71,55 @@ def score(network: PolynomialNetwork, X: np.ndarray, y: np.ndarray) -> dict[str,
 def _check_outputs(arguments: argparse.Namespace) -> None:
     check_plot("--plot", arguments.plot)
     check_plot("--boundary", arguments.boundary)
-    targets = {"--out": arguments.out, "--plot": arguments.plot, "--boundary": arguments.boundary}
+    check_plot("--patterns", arguments.patterns)
+    names = ("out", "plot", "boundary", "patterns")
+    targets = {f"--{name}": getattr(arguments, name) for name in names}
     check_targets(targets, inputs=[arguments.data])
 
 
-def _solve(arguments: argparse.Namespace, problem: PolynomialProblem) -> Solution:
-    options = {"time_limit": arguments.time_limit, "max_iter": arguments.max_iter}
+def _solve(arguments: argparse.Namespace, problem: Problem) -> tuple[Solution, Growth | None]:
+    options = {"time_limit": arguments.time_limit, "max_iter": arguments.max_iter, "tol": arguments.tol}
+    solver = arguments.solver
     if arguments.solver not in ("auto", "torch"):
         if arguments.device is not None and arguments.device != "cpu":
             raise InputError(
                 f"--device {arguments.device} is for the torch backend; {arguments.solver} runs on the CPU."
             )
-        return solve(problem, arguments.solver, tol=arguments.tol, **options)
+        return _solved(arguments, problem, solver=solver, **options)
     with Progress(problem, "fit", arguments.tol, show=not arguments.json) as progress:
-        return solve(
-            problem, arguments.solver, tol=arguments.tol, callback=progress, device=arguments.device, **options
+        return _solved(arguments, problem, solver=solver, callback=progress, device=arguments.device, **options)
+
+
+def _solved(arguments: argparse.Namespace, problem: Problem, **options: Any) -> tuple[Solution, Growth | None]:
+    """The solution, after growing the patterns where that was asked for."""
+    if isinstance(problem, PatternProblem) and arguments.grow:
+        growth = grow_patterns(
+            problem,
+            rounds=arguments.grow,
+            candidates=5 * arguments.gates,
+            most_added=max(1, arguments.gates // 2),
+            gate_kind=arguments.gate_kind,
+            random_state=arguments.seed + 1,
+            **options,
         )
+        return growth.solution, growth
+    return solve(problem, **options), None
+
+
+def _pattern_report(problem: Problem, growth: Growth | None) -> dict[str, Any]:
+    """Gates of a programme over patterns, what was dropped when they were drawn, and how they grew."""
+    if not isinstance(problem, PatternProblem):
+        return {}
+    sample = problem.gate_sample
+    report: dict[str, Any] = {"gates": problem.n_gates, "gate_sample": None if sample is None else str(sample)}
+    if growth is not None:
+        report["growth"] = {
+            "improvement": growth.improvement,
+            "rounds": [
+                {key: _finite(value) for key, value in dataclasses.asdict(each).items()} for each in growth.rounds
+            ],
+        }
+    return report
 
 
 def _report(
@@ -105,7 +127,7 @@ def _report(
     data: Dataset,
     rows: tuple[np.ndarray, np.ndarray],
     solution: Solution,
-    network: PolynomialNetwork | None,
+    network: Network | None,
 ) -> dict[str, Any]:
     train, test = rows
     scores = {
@@ -146,12 +168,13 @@ def _write(
     arguments: argparse.Namespace,
     data: Dataset,
     train: np.ndarray,
-    solution: Solution,
-    network: PolynomialNetwork | None,
+    solved: tuple[Solution, Growth | None],
+    network: Network | None,
     report: dict[str, Any],
 ) -> None:
     """Model and plots; the report says where they are."""
-    report["files"] = {"model": None, "plot": None, "boundary": None}
+    solution, growth = solved
+    report["files"] = {"model": None, "plot": None, "boundary": None, "patterns": None}
     if network is not None and solution.status is not Status.INFEASIBLE:
         save(network, arguments.out, **{key: value for key, value in report.items() if key != "files"})
         report["files"]["model"] = arguments.out
@@ -160,6 +183,11 @@ def _write(
 
         convergence_figure([("", solution)], arguments.tol, arguments.plot)
         report["files"]["plot"] = arguments.plot
+    if arguments.patterns is not None and (solution.history or growth is not None):
+        from .figures import patterns_figure
+
+        patterns_figure(solution, growth, arguments.tol, arguments.patterns)
+        report["files"]["patterns"] = arguments.patterns
     if arguments.boundary is not None and network is not None:
         from .figures import boundary_figure
 
@@ -168,11 +196,15 @@ def _write(
         report["files"]["boundary"] = arguments.boundary
 
 
-def _tell(arguments: argparse.Namespace, solution: Solution, report: dict[str, Any]) -> None:
+def _tell(arguments: argparse.Namespace, solution: Solution, growth: Growth | None, report: dict[str, Any]) -> None:
     if arguments.json:
         say(to_json(report))
         return
     say(str(solution))
+    if "gates" in report:
+        say(f"{'gates':<12} {report['gate_sample'] or report['gates']}")
+    if growth is not None:
+        say(str(growth))
     for part in ("train", "test"):
         if report[part] is not None:
             values = ", ".join(f"{name} {value:.4f}" for name, value in report[part].items())

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .._network import Network
 from .._units import in_units
 from ..errors import InputError
-from ..networks import PolynomialNetwork
 from ..robustness import attack, worst_case_margin
 
 
@@ -53,7 +53,7 @@ class AccuracyCurve:
 
 
 def accuracy_curve(
-    network: PolynomialNetwork,
+    network: Network,
     X: np.ndarray,
     y: np.ndarray,
     radii: Sequence[float],
@@ -83,7 +83,7 @@ def accuracy_curve(
     return AccuracyCurve(norm, [float(radius) for radius in radii], clean, fgsm, attacked, certified)
 
 
-def in_chosen_units(network: PolynomialNetwork, X: np.ndarray, units: str) -> tuple[PolynomialNetwork, np.ndarray]:
+def in_chosen_units(network: Network, X: np.ndarray, units: str) -> tuple[Network, np.ndarray]:
     """The network and the rows in the units in which a radius is given, "scaled" or "raw"."""
     if units == "raw":
         return network, X
@@ -91,7 +91,7 @@ def in_chosen_units(network: PolynomialNetwork, X: np.ndarray, units: str) -> tu
     return in_units(network, network.shift, network.scale), (X - shift) / scale
 
 
-def check_match(network: PolynomialNetwork, X: np.ndarray, model: str, data: str) -> None:
+def check_match(network: Network, X: np.ndarray, model: str, data: str) -> None:
     """Raise InputError if the network takes another number of features than the data have."""
     if X.shape[1] != network.n_features:
         raise InputError(

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from . import texts
+from .models import MODELS
 from .values import count, count_or_zero, finite, fraction, non_negative, positive
 
 _DATA_HELP = (
@@ -20,6 +21,8 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``fit``."""
     _data(parser)
     _problem(parser.add_argument_group("the problem"))
+    _polynomial(parser.add_argument_group("polynomial networks"))
+    _patterns(parser.add_argument_group("ReLU and gated ReLU networks"))
     _solver(parser.add_argument_group("the solver"))
     _split(
         parser,
@@ -43,7 +46,10 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
 
 def _problem(problem: argparse._ArgumentGroup) -> None:
     problem.add_argument(
-        "--model", choices=["polynomial"], default="polynomial", help="kind of network (default: polynomial)"
+        "--model",
+        choices=MODELS,
+        default="polynomial",
+        help="kind of network; relu and gated-relu are trained over sampled activation patterns (default: polynomial)",
     )
     problem.add_argument(
         "--radius",
@@ -54,7 +60,10 @@ def _problem(problem: argparse._ArgumentGroup) -> None:
         "trains without an adversary (default: 0)",
     )
     problem.add_argument(
-        "--norm", default="l2", help="norm of the ball: l2 (exact) or linf (a safe restriction) (default: l2)"
+        "--norm",
+        default="l2",
+        help="norm of the ball: l2 or linf (polynomial: exact and a safe restriction), relu and gated-relu also l1 "
+        "(default: l2)",
     )
     problem.add_argument(
         "--beta",
@@ -74,9 +83,19 @@ def _problem(problem: argparse._ArgumentGroup) -> None:
         help="more than two classes: ovr (one against the rest) or joint (default: ovr)",
     )
     problem.add_argument(
+        "--scaling",
+        choices=["unit", "standard", "none"],
+        default="unit",
+        help="unit: features standardised, then all divided by the largest row norm; standard: "
+        "standardised only; none: raw. Computed on the training rows and saved in the model, which takes "
+        "raw rows (default: unit)",
+    )
+
+
+def _polynomial(problem: argparse._ArgumentGroup) -> None:
+    problem.add_argument(
         "--clean-weight",
         type=non_negative,
-        default=0.0,
         metavar="T",
         help="mix T * loss at the row + (1 - T) * loss at its worst perturbation, T from 0 to 1 (default: 0)",
     )
@@ -90,17 +109,39 @@ def _problem(problem: argparse._ArgumentGroup) -> None:
         "--activation",
         type=finite,
         nargs=3,
-        default=[0.09, 0.5, 0.47],
         metavar=("A", "B", "C"),
         help="s(t) = A t^2 + B t + C (default: 0.09 0.5 0.47, a quadratic fit of ReLU)",
     )
+
+
+def _patterns(problem: argparse._ArgumentGroup) -> None:
     problem.add_argument(
-        "--scaling",
-        choices=["unit", "standard", "none"],
-        default="unit",
-        help="unit: features standardised, then all divided by the largest row norm; standard: "
-        "standardised only; none: raw. Computed on the training rows and saved in the model, which takes "
-        "raw rows (default: unit)",
+        "--gates",
+        type=count,
+        metavar="P",
+        help="activation patterns to sample, with --seed; repeated and empty ones are dropped (default: 100)",
+    )
+    problem.add_argument(
+        "--gate-kind",
+        choices=["gaussian", "differences", "sparse"],
+        help="directions of the gates: random, between two rows, or along single features (default: gaussian)",
+    )
+    problem.add_argument(
+        "--intercept",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="give every neuron an offset, which is not perturbed (default: yes)",
+    )
+    problem.add_argument(
+        "--grow",
+        type=count,
+        metavar="N",
+        help="rounds in which new random patterns are priced and those that lower the objective are added (default: 0)",
+    )
+    problem.add_argument(
+        "--patterns",
+        metavar="FILE",
+        help="plot how the active patterns and the gap develop (.png, .pdf or .svg)",
     )
 
 
@@ -228,7 +269,9 @@ def _split(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def _ball(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--norm", default="l2", help="norm of the ball: l2 or linf (default: l2)")
+    group.add_argument(
+        "--norm", default="l2", help="norm of the ball: l2 or linf, for relu and gated-relu also l1 (default: l2)"
+    )
     group.add_argument(
         "--units",
         choices=["scaled", "raw"],

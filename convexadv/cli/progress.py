@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from ..problems import PolynomialProblem
+from ..problems.base import Problem
 from ..solvers import Record
 
 
@@ -16,7 +16,7 @@ class Progress:
 
     Parameters
     ----------
-    problem : PolynomialProblem
+    problem : Problem
         For the gap of a record.
     title : str
         In front of the bar.
@@ -28,7 +28,7 @@ class Progress:
         Whether stdout gets a line whenever the gap falls below another power of ten.
     """
 
-    def __init__(self, problem: PolynomialProblem, title: str, tol: float, show: bool = True, milestones: bool = False):
+    def __init__(self, problem: Problem, title: str, tol: float, show: bool = True, milestones: bool = False):
         self._problem, self._tol, self._milestones = problem, tol, milestones
         self._next = 1.0
         self._bar: Any = None

@@ -8,5 +8,14 @@ from .accuracy import plot_accuracy
 from .boundary import plot_boundary
 from .convergence import plot_convergence
 from .figure import new_figure, save_figure
+from .patterns import plot_growth, plot_patterns
 
-__all__ = ["new_figure", "plot_accuracy", "plot_boundary", "plot_convergence", "save_figure"]
+__all__ = [
+    "new_figure",
+    "plot_accuracy",
+    "plot_boundary",
+    "plot_convergence",
+    "plot_growth",
+    "plot_patterns",
+    "save_figure",
+]

@@ -48,7 +48,7 @@ def plot_convergence(solution: Any, ax: Any = None, tol: float | None = None) ->
     ax.set_ylabel("objective")
     _focus(ax, upper, lower)
     ax.legend(loc="upper center", ncols=3, fontsize="small", framealpha=0.9, edgecolor="none")
-    below = _lower_part(ax)
+    below = lower_part(ax)
     below.plot(time, np.where(gap > 0, gap, np.nan), drawstyle="steps-post", color="black", linewidth=1.4)
     below.set_yscale("log")
     if tol is not None:
@@ -71,7 +71,7 @@ def plot_convergence(solution: Any, ax: Any = None, tol: float | None = None) ->
     return ax
 
 
-def _lower_part(ax: Any) -> Any:
+def lower_part(ax: Any) -> Any:
     """New axes under the given ones, in the place that these leave free."""
     place = ax.get_subplotspec()
     if place is None:  # axes at a fixed position
