@@ -18,6 +18,7 @@ from . import outside
 from .images import Images
 from .method import InteriorPoint
 from .newton import Layout
+from .pricing import ConePrices
 
 _LEAVE_BELOW = 0.9
 """Blocks leave the working set if their price is below this share of beta,"""
@@ -28,6 +29,15 @@ _LEAVE_GAP = 0.3
 _LEAVE_SHARE = 0.1
 """and they are at least this share of the working set: a change of the set costs a little."""
 _TINY_STEP = 1e-8
+_WHOLE_WORK = 3e10
+"""Operations of an iteration up to which the working set starts with all blocks."""
+_FEWEST = 4
+_CHUNK = 1 << 23
+_EXACT_WORK = 3e10
+"""Operations of a step of the exact projections up to which they price blocks; beyond, first-order steps do."""
+_FIRST_ORDER_STEPS = 200
+_EARLY = (3e-2, 2e-3)
+"""Relative gaps of the working set at which blocks outside are priced before it is solved."""
 
 
 class Proof(NamedTuple):
@@ -73,14 +83,33 @@ class Component:
         self.zero = sum(float(each.weight @ each.loss.group_value(each.offset)) for each in self.exact_terms)
         self.upper, self.lower, self.best = self.zero, 0.0, Blocks.joined([], X.shape[1])
         self.iterations, self.stalled = 0, False
+        self._cone_prices: ConePrices | None = None
         self.pinned = np.zeros(len(self.gate), bool)
-        usable = np.flatnonzero(alive[self.gate])
-        self.within = usable if start is None else np.intersect1d(usable, start)
-        self.without = outside.none(np.setdiff1d(np.arange(len(self.gate)), self.within), X.shape[1], problem.robust)
-        self.method: InteriorPoint | None = None
+        every, usable = np.arange(len(self.gate)), np.flatnonzero(alive[self.gate])
+        self.without = outside.none(every, X.shape[1], problem.robust)
         self.proof = self._proof_of_zero()
+        self.within = self._first(usable) if start is None else np.intersect1d(usable, start)
+        self.without = outside.none(np.setdiff1d(every, self.within), X.shape[1], problem.robust)
+        self.proof = self._proof_of_zero()
+        self.method: InteriorPoint | None = None
         if len(self.within):
             self._begin()
+
+    def _first(self, usable: np.ndarray) -> np.ndarray:
+        """All blocks where that is cheap, else those of the largest price at the zero network."""
+        n, d = self.X.shape
+
+        def work(count: int) -> float:
+            slots = 0.5 * count * d
+            return count * n * d * d + 2.0 * n * slots * min(n, slots)
+
+        if work(len(usable)) <= _WHOLE_WORK:
+            return usable
+        count = len(usable)
+        while count > _FEWEST and work(count) > _WHOLE_WORK:
+            count = max(_FEWEST, int(0.8 * count))
+        _, prices = self._first_order(self.proof, usable, 20)
+        return np.sort(usable[np.argsort(-prices, kind="stable")[:count]])
 
     def _tensor(self, values: Any) -> Any:
         values = np.asarray(values)
@@ -114,6 +143,7 @@ class Component:
             size,
         )
         self._examined = math.inf
+        self._early = list(_EARLY)
 
     @property
     def scale(self) -> float:
@@ -143,8 +173,8 @@ class Component:
         proof, vectors = self.examine()
         if self.gap <= tolerance:
             return True
-        if ended:
-            self._end_round(proof, tolerance)
+        if ended or self._early_pricing(estimate):
+            self._end_round(proof, tolerance, ended)
         elif estimate < _LEAVE_GAP:
             self._let_leave(proof, vectors, tolerance)
         return True
@@ -253,11 +283,17 @@ class Component:
         least = 1e-3 * tolerance * problem.beta / (problem.rows.n * max(problem.rows.largest_norm(), 1e-300))
         return outside.sparse(problem, index, self.gate[index], mu, tilt, least)
 
-    def _end_round(self, proof: Proof, tolerance: float) -> None:
-        """The working set is solved, or no step is left: price what is without, and add what is needed or give up."""
+    def _early_pricing(self, estimate: float) -> bool:
+        """Whether blocks outside should be priced although the working set is not solved."""
+        due = [limit for limit in self._early if estimate < limit]
+        self._early = [limit for limit in self._early if estimate >= limit]
+        return bool(due) and len(self.without.number) > 0
+
+    def _end_round(self, proof: Proof, tolerance: float, ended: bool) -> None:
+        """Price what is without, and add what is needed; give up if the working set is solved and nothing is."""
         if self._price_outside(proof, tolerance):
             self._begin()
-        elif self.gap > tolerance:
+        elif ended and self.gap > tolerance:
             self.stalled = True
 
     def _price_outside(self, proof: Proof, tolerance: float) -> int:
@@ -267,10 +303,11 @@ class Component:
         if not len(doubtful):
             return 0
         own = self.without.number[doubtful]
-        found, new_prices = outside.priced(
-            self.problem, own, self.gate[own], self._targets(proof, own), 1e-3 * tolerance
-        )
+        found, new_prices = self._priced(proof, own, tolerance)
         entering = (new_prices > beta * (1.0 + 0.1 * tolerance)) & self.alive[self.gate[own]]
+        most = max(_FEWEST, len(self.within))
+        if entering.sum() > most:  # prices of first order are bounds: those that are far off come first
+            entering &= new_prices >= np.sort(new_prices[entering])[-most]
         better = new_prices < prices[doubtful]
         changed = doubtful[better | entering]
         kept = np.setdiff1d(np.arange(len(prices)), changed)
@@ -281,6 +318,30 @@ class Component:
         self.within = np.sort(np.concatenate([self.within, entered]))
         self.pinned[entered] = True  # it does not leave again: no cycles
         return len(entered)
+
+    def _priced(self, proof: Proof, index: np.ndarray, tolerance: float) -> tuple[outside.Multipliers, np.ndarray]:
+        """Better multipliers of some blocks and their prices."""
+        n, d = self.X.shape
+        if self.problem.robust or len(index) * n * d * d <= _EXACT_WORK:
+            return outside.priced(self.problem, index, self.gate[index], self._targets(proof, index), 1e-3 * tolerance)
+        return self._first_order(proof, index, _FIRST_ORDER_STEPS)
+
+    def _first_order(self, proof: Proof, index: np.ndarray, steps: int) -> tuple[outside.Multipliers, np.ndarray]:
+        targets = self._targets(proof, index)
+        if self.problem.robust:
+            return outside.none(index, self.X.shape[1], True), np.linalg.norm(targets, axis=1)
+        if self._cone_prices is None:
+            self._cone_prices = ConePrices(self.X)
+        chunk = max(1, _CHUNK // len(self.X))
+        parts, prices = [], []
+        for first in range(0, len(index), chunk):
+            part = slice(first, first + chunk)
+            signs = 2.0 * self.patterns[:, self._tensor(self.gate[index[part]])].T - 1.0
+            mu, price = self._cone_prices.lowered(self._tensor(targets[part]), signs, self.problem.beta, steps)
+            gates = self.gate[index[part]]
+            parts.append(outside.sparse(self.problem, index[part], gates, mu.cpu().numpy(), None, 0.0))
+            prices.append(price.cpu().numpy())
+        return outside.joined(parts), np.concatenate(prices)
 
     # ---- answers
 

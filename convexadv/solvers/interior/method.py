@@ -20,6 +20,8 @@ from .shapes import block_shape, group_shape, norm_rows
 
 _TO_THE_BOUNDARY = 0.98
 _SLACK = 5.0
+_MOST_PRODUCTS = 1 << 26
+"""Entries of the products of all pairs of columns that are held; beyond, they are formed block by block."""
 _MOST_CORRECTORS = 2
 _SHORT = 0.2
 _CENTRED = 0.7
@@ -76,7 +78,9 @@ class InteriorPoint:
         self.perturbed = torch.nonzero(perturbed)[:, 0]
         self.dual_norm, self.robust = dual_norm, bool(radius.any())
         d = X.shape[1]
-        self.outer = (X[:, :, None] * X[:, None, :]).reshape(len(X), d * d)
+        self.outer = None
+        if len(X) * d * d <= _MOST_PRODUCTS:
+            self.outer = (X[:, :, None] * X[:, None, :]).reshape(len(X), d * d)
         self._start(size)
 
     # ---- start
@@ -229,7 +233,7 @@ class InteriorPoint:
             group.scale()
         d = self.X.shape[1]
         weight = self.cone.weight
-        outer = (weight @ self.outer).view(-1, d, d)
+        outer = self._weighted_grams(weight)
         width = self.blocks.a.shape[1]
         if self.robust:
             signed = weight * self.layout.signs
@@ -245,6 +249,13 @@ class InteriorPoint:
         matrix = self.blocks.factor(self.v, extra)
         curvature = [group.factor(y) for group, y in zip(self.groups, images, strict=True)]
         self.system = System(self.layout, matrix, self.images, curvature)
+
+    def _weighted_grams(self, weight: Any) -> Any:
+        """X'diag(w)X for every row w of the weights, (B, D, D)."""
+        d = self.X.shape[1]
+        if self.outer is not None:
+            return (weight @ self.outer).view(-1, d, d)
+        return torch.stack([self.X.T @ (self.X * own[:, None]) for own in weight])
 
     def _residuals(self, images: list[Any]) -> tuple:
         rho = self.blocks.a @ self._rho
