@@ -1,11 +1,13 @@
-r"""Batched primal-dual interior point method for nearest points in pattern cones.
+r"""Batched primal-dual interior point method for nearest and for deepest points of pattern cones.
 
-Block j of m blocks minimises, over v in R^D,
+Block j of m blocks solves, over v in R^D,
 
-    1/2 ||v - q_j||^2    subject to    S_ji x_i'v - r_i ||E v||_q >= b    for all rows i,
+    nearest:  minimise  1/2 ||v - q_j||^2       subject to    S_ji x_i'v - r_i ||E v||_q >= 0    for all rows i,
+    deepest:  minimise  1/2 ||v||^2 - depth     subject to    S_ji x_i'v - r_i ||E v||_q >= depth,
 
-S_ji = +-1 and E v the perturbed entries of v. With a = ||E v||_q as variables of their own (one number, or |v_l| for
-q = 1) this is a quadratic programme over linear inequalities and, for q = 2, one second-order cone: Mehrotra's method
+S_ji = +-1 and E v the perturbed entries of v. (The second is a support vector machine: v is the deepest unit vector times
+its depth, and the multipliers add up to one.) With a = ||E v||_q as variables of their own (one number, or |v_l| for
+q = 1) these are quadratic programmes over linear inequalities and, for q = 2, one second-order cone: Mehrotra's method
 with the scaling of Nesterov and Todd. All blocks share the rows, so the Newton matrices of a batch are one matrix
 product of the weights (m, n) with the products of the columns of X (n, D (D + 1) / 2).
 """
@@ -20,6 +22,10 @@ _ENTRIES = 1 << 22
 """Entries of products of columns held at a time."""
 _TO_THE_BOUNDARY = 0.99
 _RIDGE = 1e-14
+_PATIENCE, _NEARLY = 3, 1e-6
+"""Steps without progress after which a block ends at its best point, once it is nearly optimal."""
+_RESIDUAL = 1e-15
+"""Residual of an inequality that counts as rounding."""
 
 
 class Point(NamedTuple):
@@ -57,16 +63,18 @@ class System:
     perturbed : (D,) bool
     norm : {"l1", "l2", "linf"} or None
         The norm q; None without balls.
-    offset : float
-        b.
+    deepest : bool
+        Whether the depth is a variable, the last one.
     """
 
-    def __init__(self, X, signs, radius, perturbed, norm, offset):
-        self.X, self.signs, self.radius, self.norm, self.offset = X, signs, radius, norm, offset
+    def __init__(self, X, signs, radius, perturbed, norm, deepest):
+        self.X, self.signs, self.radius, self.norm, self.deepest = X, signs, radius, norm, deepest
         self.n, self.D = X.shape
         self.entries = np.flatnonzero(perturbed)
         d = len(self.entries)
         self.width = 0 if norm is None else d if norm == "l1" else 1
+        self.a = slice(self.D, self.D + self.width)
+        self.size = self.D + self.width + deepest
         self.soc = norm == "l2"
         self.extra = 2 * d if norm in ("l1", "linf") else 0
         self._upper = np.triu_indices(self.D)
@@ -80,59 +88,62 @@ class System:
         return part
 
     def values(self, z: np.ndarray) -> np.ndarray:
-        """S x'v - r sum(a) of the rows, and a +- E v, (m, n + extra)."""
-        D = self.D
-        rows = self.signs * (z[:, :D] @ self.X.T)
+        """S x'v - r sum(a) - depth of the rows, and a +- E v, (m, n + extra)."""
+        rows = self.signs * (z[:, : self.D] @ self.X.T)
+        if self.deepest:
+            rows -= z[:, -1:]
         if self.width == 0:
             return rows
-        a, u = z[:, D:], z[:, self.entries]
+        a, u = z[:, self.a], z[:, self.entries]
         rows -= a.sum(1)[:, None] * self.radius
-        return rows if self.soc else np.concatenate([rows, a + u, a - u], 1)
+        return np.concatenate([rows, a + u, a - u], 1) if self.extra else rows
 
     def cone(self, z: np.ndarray) -> np.ndarray:
         """(a, E v), (m, 1 + d); nothing without a second-order cone."""
         return z[:, np.append(self.D, self.entries)] if self.soc else z[:, :0]
 
     def adjoint(self, y: np.ndarray, nu: np.ndarray) -> np.ndarray:
-        """The transposed maps, (m, D + width)."""
+        """The transposed maps, (m, size)."""
         rows = y[:, : self.n]
-        z = np.zeros((len(y), self.D + self.width))
+        z = np.zeros((len(y), self.size))
         z[:, : self.D] = (rows * self.signs) @ self.X
-        if self.width:
-            z[:, self.D :] = -(rows @ self.radius)[:, None]
+        z[:, self.a] = -(rows @ self.radius)[:, None]
+        if self.deepest:
+            z[:, -1] = -rows.sum(1)
         if self.extra:
             plus, minus = np.split(y[:, self.n :], 2, axis=1)
             z[:, self.entries] += plus - minus
-            z[:, self.D :] += plus + minus if self.norm == "l1" else (plus + minus).sum(1)[:, None]
+            z[:, self.a] += plus + minus if self.norm == "l1" else (plus + minus).sum(1)[:, None]
         if self.soc:
             z[:, np.append(self.D, self.entries)] += nu
         return z
 
     def gram(self, w: np.ndarray) -> np.ndarray:
-        """I on v plus the weighted squares of all linear inequalities, (m, D + width, D + width)."""
+        """I on v plus the weighted squares of all linear inequalities, (m, size, size)."""
         D, E = self.D, self.entries
         rows = w[:, : self.n]
-        result = np.zeros((len(w), D + self.width, D + self.width))
+        result = np.zeros((len(w), self.size, self.size))
         upper = self._weighted_squares(rows)
         result[:, self._upper[0], self._upper[1]] = upper
         result[:, self._upper[1], self._upper[0]] = upper
         result[:, np.arange(D), np.arange(D)] += 1.0
+        signed = rows * self.signs
         if self.width:
-            cross = -((rows * self.signs) @ (self.X * self.radius[:, None]))
-            result[:, :D, D:] = cross[:, :, None]
-            result[:, D:, D:] = (rows @ self.radius**2)[:, None, None]
+            result[:, :D, self.a] = -(signed @ (self.X * self.radius[:, None]))[:, :, None]
+            result[:, self.a, self.a] = (rows @ self.radius**2)[:, None, None]
         if self.extra:
             plus, minus = np.split(w[:, self.n :], 2, axis=1)
             result[:, E, E] += plus + minus
-            aux = D + np.arange(self.width)
-            if self.norm == "l1":
-                result[:, E, aux] += plus - minus
-                result[:, aux, aux] += plus + minus
-            else:
-                result[:, E, D] += plus - minus
-                result[:, D, D] += (plus + minus).sum(1)
-        if self.width:
+            a = D + np.arange(self.width)
+            result[:, E, a] += plus - minus
+            result[:, a, a] += plus + minus if self.norm == "l1" else (plus + minus).sum(1)[:, None]
+        if self.deepest:
+            result[:, :D, -1] = -(signed @ self.X)
+            result[:, self.a, -1] = (rows @ self.radius)[:, None]
+            result[:, -1, -1] = rows.sum(1)
+        if self.size > D:
             result[:, D:, :D] = result[:, :D, D:].transpose(0, 2, 1)
+            result[:, -1, self.a] = result[:, self.a, -1]
         return result
 
     def _weighted_squares(self, w: np.ndarray) -> np.ndarray:
@@ -213,25 +224,74 @@ def _jordan_divided(x, y):
     return np.concatenate([first[:, None], rest], 1)
 
 
-def start(system: System, q: np.ndarray) -> Point:
-    """A centred point that satisfies no equation yet."""
-    m = len(q)
-    z = np.zeros((m, system.D + system.width))
-    z[:, : system.D] = q
-    if system.width:
-        z[:, system.D :] = 1.0 if system.width == 1 else 1.0 / system.width
-    count = system.n + system.extra
-    size = np.maximum(np.linalg.norm(q, axis=1), system.offset)[:, None]
-    s, y = np.broadcast_to(size, (m, count)).copy(), np.broadcast_to(size / count**0.5, (m, count)).copy()
-    k = np.zeros((m, 1 + len(system.entries))) if system.soc else np.zeros((m, 0))
-    if system.soc:
-        k[:, :1] = size
+def linear_part(system: System, q: np.ndarray | None, m: int) -> np.ndarray:
+    """c of the objective 1/2 ||v||^2 - c'z, (m, size)."""
+    c = np.zeros((m, system.size))
+    if system.deepest:
+        c[:, -1] = 1.0
+    elif q is not None:
+        c[:, : system.D] = q
+    return c
+
+
+def start(system: System, c: np.ndarray) -> Point:
+    """A centred point; it satisfies no equation yet, but those of the depth."""
+    m, count = len(c), system.n + system.extra
+    z = np.zeros((m, system.size))
+    z[:, : system.D] = c[:, : system.D]
+    z[:, system.a] = 1.0 / max(1, system.width)
+    if system.deepest:
+        z[:, -1] = -1.0
+    s = np.ones((m, count))
+    y = np.full((m, count), 1.0 / system.n if system.deepest else count**-0.5)
+    k = np.zeros((m, 1 + len(system.entries) if system.soc else 0))
+    k[:, :1] = 1.0
     return Point(z, s, y, k, k.copy())
 
 
-def step(system: System, q: np.ndarray, point: Point) -> Point:
+def nearest(system: System, q: np.ndarray, tol: float, max_steps: int) -> Point:
+    """The best iterate of every block: that of the least complementarity and residual of the inequalities.
+
+    Parameters
+    ----------
+    system : System
+    q : (m, D)
+        Unit vectors.
+    tol : float
+        Complementarity (and residual) at which a block is done.
+    max_steps : int
+
+    Returns
+    -------
+    Point
+    """
+    c = linear_part(system, q, len(q))
+    point = start(system, c)
+    best = Point(*(part.copy() for part in point))
+    least, waited = np.full(len(q), np.inf), np.zeros(len(q), int)
+    running = np.arange(len(q))
+    with np.errstate(all="ignore"):
+        for _ in range(max_steps):
+            point = step(system, c[running], point)
+            residual = np.abs(system.values(point.z) - point.s).max(1)
+            distance = point.complementarity() + np.where(residual > _RESIDUAL, residual, 0.0)
+            better = distance < least[running]
+            chosen = running[better]
+            for whole, part in zip(best, point, strict=True):
+                whole[chosen] = part[better]
+            least[chosen] = distance[better]
+            waited[running] = np.where(better | (least[running] > _NEARLY), 0, waited[running] + 1)
+            going = (least[running] > tol) & (waited[running] < _PATIENCE) & np.isfinite(distance)
+            if not going.any():
+                break
+            if not going.all():
+                running, point, system = running[going], point.take(going), system.take(going)
+    return best
+
+
+def step(system: System, c: np.ndarray, point: Point) -> Point:
     """One step of Mehrotra's predictor and corrector."""
-    newton = _Newton(system, q, point)
+    newton = _Newton(system, c, point)
     mu = point.complementarity() / newton.degree
     affine = newton.direction(-point.s * point.y, newton.towards(np.zeros_like(mu)))
     after = point.moved(affine, _longest(point, affine)).complementarity() / newton.degree
@@ -245,13 +305,12 @@ def step(system: System, q: np.ndarray, point: Point) -> Point:
 class _Newton:
     """Newton's equations of a batch at a point."""
 
-    def __init__(self, system: System, q: np.ndarray, point: Point):
+    def __init__(self, system: System, c: np.ndarray, point: Point):
         self.system, self.point = system, point
         self.degree = point.s.shape[1] + system.soc
-        self.dual = -system.adjoint(point.y, point.nu)
-        self.dual[:, : system.D] += point.z[:, : system.D] - q
+        self.dual = -system.adjoint(point.y, point.nu) - c
+        self.dual[:, : system.D] += point.z[:, : system.D]
         self.primal = system.values(point.z) - point.s
-        self.primal[:, : system.n] -= system.offset
         self.matrix = system.gram(point.y / point.s)
         self.scaling: Scaling | None = None
         if system.soc:

@@ -31,17 +31,15 @@ if TYPE_CHECKING:
     from .problems.certificate import ConeMultipliers
     from .problems.patterns import PatternProblem
 
-_ENTRIES = 1 << 22
-"""Entries of an array over blocks and rows."""
+_ENTRIES = 1 << 21
+"""Entries of an array over blocks and rows, and of the Newton matrices of as many blocks."""
 _MAX_STEPS = 60
-_PATIENCE = 3
-"""Steps without progress after which a block ends at its best point."""
 _CLEAN, _TOUCHING = 1e-13, 1e-12
 """Relative violation that counts as rounding, and the largest that is ever left."""
 _MARGIN, _SHORTEST_PULL = 1e-15, 1e-8
 """Slack that a pull aims at, and the move (relative to the vector) that is always worth it."""
 _SPECK = 1e-7
-"""Relative length of a projection that stands for zero where the cone cannot be met otherwise."""
+"""Length, relative to the block, of a projection that is the rounding of zero."""
 _STRICT = 1e-10
 """Relative margin by which a proof that a cone is {0} must hold."""
 _EPS = 2.0**-52
@@ -68,8 +66,10 @@ class Projection(NamedTuple):
     """(m, n) mu >= 0."""
     tilts: np.ndarray | None
     """(m, D) points of the unit ball, zero at entries that are not perturbed; None without balls."""
+    remainders: np.ndarray
+    """(m, D) h - (sum_i r_i mu_i) tilt: the points again, from the dual side."""
     prices: np.ndarray
-    """(m,) ||h - (sum_i r_i mu_i) tilt|| with an allowance for rounding: never below the length of the projection."""
+    """(m,) length of the remainders with an allowance for rounding: never below the length of the projection."""
 
 
 class Cones:
@@ -118,16 +118,23 @@ class Cones:
         part.signs = self.signs[chosen]
         return part
 
+    def chunks(self, index: np.ndarray) -> Iterator[np.ndarray]:
+        """Parts of a list of cones that are small enough to be treated at once."""
+        width = self.unit.shape[1] * (2 if self.robust and self.dual_norm == "l1" else 1) + 1
+        step = max(1, _ENTRIES // max(self.n, width * width))
+        for first in range(0, len(index), step):
+            yield index[first : first + step]
+
     @property
     def closed(self) -> np.ndarray:
         """(used rows,) bool: rows of zeros at a positive radius, which leave nothing but E v = 0."""
         return ~self.unit.any(1)
 
-    def system(self, offset: float = 0.0) -> newton.System:
+    def system(self, deepest: bool = False) -> newton.System:
         """The linear maps of these cones for the interior point method."""
         signs = np.where(self.signs[:, self.used] > 0, 1.0, -1.0)
         norm = self.dual_norm if self.robust else None
-        return newton.System(self.unit, signs, self.radius, self.perturbed, norm, offset)
+        return newton.System(self.unit, signs, self.radius, self.perturbed, norm, deepest)
 
     def slacks(self, system: newton.System, v: np.ndarray) -> np.ndarray:
         """Slacks of the used rows, in units of their lengths, (m, used)."""
@@ -169,22 +176,22 @@ def project(cones: Cones, targets: np.ndarray, tol: float = 1e-13, max_steps: in
     """
     targets = np.asarray(targets, np.float64)
     length = np.linalg.norm(targets, axis=1)
-    points, prices = np.zeros_like(targets), np.zeros(len(targets))
+    points, remainders, prices = np.zeros_like(targets), np.zeros_like(targets), np.zeros(len(targets))
     multipliers = np.zeros((len(targets), cones.n))
     tilts = np.zeros_like(targets) if cones.robust else None
-    for chosen in _chunks(np.flatnonzero(length > 0), cones.n):
+    for chosen in cones.chunks(np.flatnonzero(length > 0)):
         part, unit, scale = cones.take(chosen), targets[chosen] / length[chosen, None], length[chosen, None]
         system = part.system()
         found, mu = _nearest(part, system, unit, tol, max_steps)
         remainder, tilt = part.remainder(system, unit, mu)
         mass = 1.0 + (mu * (1.0 + part.radius * part.unit.shape[1] ** 0.5)).sum(1)
         rounding = 16 * _EPS * (4.0 + cones.n**0.5) * mass
-        points[chosen] = scale * found
+        points[chosen], remainders[chosen] = scale * found, scale * remainder
         prices[chosen] = length[chosen] * (np.linalg.norm(remainder, axis=1) + rounding)
         multipliers[np.ix_(chosen, cones.used)] = scale * mu / cones.length
         if tilts is not None:
             tilts[chosen] = tilt
-    return Projection(points, multipliers, tilts, prices)
+    return Projection(points, multipliers, tilts, remainders, prices)
 
 
 def cone_multipliers(
@@ -216,8 +223,7 @@ def cone_multipliers(
 def cone_interiors(problem: PatternProblem, accuracy: float = 0.2, max_steps: int = _MAX_STEPS) -> Interiors:
     r"""A unit vector deep inside the cone of every gate, or a proof that the cone is {0}.
 
-    The deepest point maximises the smallest relative slack over ||v||_2 <= 1. The nearest point to zero whose relative
-    slacks are all at least one has its direction and the length 1/depth (a hard-margin support vector machine).
+    The deepest point maximises the smallest relative slack over ||v||_2 <= 1 (a support vector machine).
 
     Parameters
     ----------
@@ -240,7 +246,7 @@ def cone_interiors(problem: PatternProblem, accuracy: float = 0.2, max_steps: in
     D, P = problem.gates.shape
     result = Interiors(np.zeros((P, D)), np.zeros(P), np.zeros(P, bool))
     cones = Cones.of(problem, np.arange(P))
-    for chosen in _chunks(np.arange(P), problem.rows.n):
+    for chosen in cones.chunks(np.arange(P)):
         part = interiors_of(cones.take(chosen), problem.gates[:, chosen].T, accuracy, max_steps)
         for whole, own in zip(result, part, strict=True):
             whole[chosen] = own
@@ -251,17 +257,17 @@ def interiors_of(cones: Cones, guesses: np.ndarray, accuracy: float, max_steps: 
     """:func:`cone_interiors` of cones, from guesses (m, D) that are returned where nothing deeper is found."""
     m = len(cones)
     points = guesses / np.linalg.norm(guesses, axis=1)[:, None]
-    system = cones.system(offset=1.0)
+    system = cones.system(deepest=True)
     depth = cones.slacks(system, points).min(1, initial=np.inf)
     dead = np.full(m, bool(cones.closed.any() and cones.perturbed.all()))
     running = np.flatnonzero(~dead & np.isfinite(depth))
     system, reach = system.take(running), _reach_of_intercept(cones, system)
-    point = newton.start(system, np.zeros((len(running), system.D)))
+    point = newton.start(system, newton.linear_part(system, None, len(running)))
     with np.errstate(all="ignore"):
         for _ in range(max_steps):
             if len(running) == 0:
                 break
-            point = newton.step(system, np.zeros((len(running), system.D)), point)
+            point = newton.step(system, newton.linear_part(system, None, len(running)), point)
             v = point.z[:, : system.D]
             v = v / np.linalg.norm(v, axis=1)[:, None]
             found = cones.slacks(system, v).min(1)
@@ -307,8 +313,8 @@ def into_cones(problem: PatternProblem, blocks: Blocks) -> Blocks:
     """Blocks inside their cones: each the nearest point of its cone, and a hair from there towards the interior.
 
     Blocks that violate their cones by no more than rounding (1e-13) stay as they are. A block becomes zero where its
-    cone is {0}, or flat in a way that rounding cannot meet. So the relative violation (``problem.violation``) of the
-    result is at most 1e-12.
+    projection is zero (below 1e-7 of its length), as in a cone that is {0}, or where the cone is flat in a way that
+    rounding cannot meet. So the relative violation (``problem.violation``) of the result is at most 1e-12.
 
     Parameters
     ----------
@@ -326,14 +332,13 @@ def into_cones(problem: PatternProblem, blocks: Blocks) -> Blocks:
     vectors = np.array(blocks.vectors, np.float64)
     cones = Cones.of(problem, blocks.gate)
     outside = np.flatnonzero(violations(cones, vectors) > _CLEAN)
-    for chosen in _chunks(outside, problem.rows.n):
-        part = cones.take(chosen)
-        points = project(part, vectors[chosen], tol=1e-15).points
+    for chosen in cones.chunks(outside):
+        part, before = cones.take(chosen), vectors[chosen]
+        points = project(part, before, tol=1e-20).points
+        points[np.linalg.norm(points, axis=1) <= _SPECK * np.linalg.norm(before, axis=1)] = 0.0
         off = np.flatnonzero(violations(part, points) > _CLEAN)
-        if len(off):
-            deep = interiors_of(part.take(off), problem.gates[:, blocks.gate[chosen[off]]].T, accuracy=0.5)
-            specks = np.linalg.norm(points[off], axis=1) <= _SPECK * np.linalg.norm(vectors[chosen[off]], axis=1)
-            points[off] = np.where(specks[:, None], 0.0, pulled(part.take(off), points[off], deep))
+        deep = interiors_of(part.take(off), problem.gates[:, blocks.gate[chosen[off]]].T, accuracy=0.5)
+        points[off] = pulled(part.take(off), points[off], deep)
         vectors[chosen] = points
     return Blocks(blocks.gate, blocks.output, blocks.side, vectors)
 
@@ -356,7 +361,7 @@ def pulled(cones: Cones, points: np.ndarray, interiors: Interiors) -> np.ndarray
     """
     points = np.array(points)
     size = np.linalg.norm(points, axis=1)
-    for chosen in _chunks(np.flatnonzero((size > 0) & (interiors.depth > 0)), cones.n):
+    for chosen in cones.chunks(np.flatnonzero((size > 0) & (interiors.depth > 0))):
         part = cones.take(chosen)
         system = part.system()
         aim = _MARGIN * size[chosen, None] - part.slacks(system, points[chosen])
@@ -371,17 +376,11 @@ def pulled(cones: Cones, points: np.ndarray, interiors: Interiors) -> np.ndarray
 def violations(cones: Cones, points: np.ndarray) -> np.ndarray:
     """max over rows of (r ||E v||_q - S x'v) / (||x|| ||v||) of every point, at least 0, (m,)."""
     worst = np.zeros(len(points))
-    for chosen in _chunks(np.flatnonzero(points.any(1)), cones.n):
+    for chosen in cones.chunks(np.flatnonzero(points.any(1))):
         part = cones.take(chosen)
         unit = points[chosen] / np.linalg.norm(points[chosen], axis=1)[:, None]
         worst[chosen] = np.maximum(-part.slacks(part.system(), unit).min(1, initial=0.0), 0.0)
     return worst
-
-
-def _chunks(index: np.ndarray, n: int) -> Iterator[np.ndarray]:
-    step = max(1, _ENTRIES // max(1, n))
-    for first in range(0, len(index), step):
-        yield index[first : first + step]
 
 
 def _nearest(cones: Cones, system: newton.System, q: np.ndarray, tol: float, max_steps: int) -> tuple:
@@ -394,47 +393,5 @@ def _nearest(cones: Cones, system: newton.System, q: np.ndarray, tol: float, max
         return np.zeros_like(q), mu
     if system.n == 0:
         return q.copy(), np.zeros((len(q), 0))
-    end = _follow(system, q, tol, max_steps)
-    points, mu = end.z[:, : system.D].copy(), np.maximum(end.y[:, : system.n], 0.0)
-    if not cones.robust:
-        for j in np.flatnonzero(violations(cones, points) > _CLEAN):
-            points[j] = _on_active_rows(cones.unit, system.signs[j], q[j], points[j], end.y[j] > end.s[j])
-    return points, mu
-
-
-def _on_active_rows(unit: np.ndarray, signs: np.ndarray, q: np.ndarray, point: np.ndarray, active: np.ndarray):
-    """The nearest point to q on the hyperplanes of the active rows, if that violates its cone less than ``point``."""
-    _, values, basis = np.linalg.svd(unit[active], full_matrices=False)
-    basis = basis[values > 1e-10 * values.max(initial=0.0)]
-    candidate = q - (q @ basis.T) @ basis
-    candidate -= (candidate @ basis.T) @ basis
-
-    def worst(v: np.ndarray) -> float:
-        return float((signs * (unit @ v)).min(initial=0.0))
-
-    return candidate if worst(candidate) > worst(point) else point
-
-
-def _follow(system: newton.System, q: np.ndarray, tol: float, max_steps: int) -> newton.Point:
-    """Every block's iterate of smallest distance to optimality."""
-    point = newton.start(system, q)
-    best = newton.Point(*(part.copy() for part in point))
-    least, waited = np.full(len(q), np.inf), np.zeros(len(q), int)
-    running = np.arange(len(q))
-    with np.errstate(all="ignore"):
-        for _ in range(max_steps):
-            point = newton.step(system, q[running], point)
-            residual = system.values(point.z) - point.s
-            distance = point.complementarity() + (residual**2).max(1)
-            better = distance < least[running]
-            chosen = running[better]
-            for whole, part in zip(best, point, strict=True):
-                whole[chosen] = part[better]
-            least[chosen] = distance[better]
-            waited[running] = np.where(better, 0, waited[running] + 1)
-            going = (least[running] > tol) & (waited[running] < _PATIENCE) & np.isfinite(distance)
-            if not going.any():
-                break
-            if not going.all():
-                running, point, system = running[going], point.take(going), system.take(going)
-    return best
+    end = newton.nearest(system, q, tol, max_steps)
+    return end.z[:, : system.D], np.maximum(end.y[:, : system.n], 0.0)

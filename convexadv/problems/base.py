@@ -170,6 +170,6 @@ def normalised(atoms: list[Atoms]) -> tuple[list[Atoms], float]:
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """The value, or an InputError that lists what is allowed."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise InputError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, allowed))}.")
     return value

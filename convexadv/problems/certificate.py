@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import CertificateError
+
 
 @dataclass(frozen=True)
 class AtomSet:
@@ -137,3 +139,14 @@ class OptimalityCertificate:
     def parts(self) -> tuple[AtomSet | ConeMultipliers | GateShares, ...]:
         """All parts, each of which names its component."""
         return (*self.atoms, *self.cones, *self.shares)
+
+    def check_kinds(self) -> None:
+        """Raise CertificateError unless every part is of its kind, with whole numbers for its component and term."""
+        for name, kind in (("atoms", AtomSet), ("cones", ConeMultipliers), ("shares", GateShares)):
+            parts = getattr(self, name)
+            if not isinstance(parts, tuple | list) or not all(isinstance(part, kind) for part in parts):
+                raise CertificateError(f"{name} of the certificate must be a tuple of {kind.__name__}.")
+            for part in parts:
+                numbers = (part.component, getattr(part, "term", 0))
+                if not all(isinstance(number, int | np.integer) for number in numbers):
+                    raise CertificateError(f"{name} of the certificate name {numbers!r}; whole numbers are needed.")

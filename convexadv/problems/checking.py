@@ -120,7 +120,10 @@ def _is_orthonormal(basis: np.ndarray) -> bool:
 def floats(name: str, values: Any) -> np.ndarray:
     """Finite float64 numbers of a certificate; CertificateError where they are not."""
     try:
-        array = np.asarray(values, np.float64)
+        array = np.asarray(values)
+        if array.dtype.kind == "c":
+            raise TypeError("complex")
+        array = np.asarray(array, np.float64)
     except (TypeError, ValueError):
         raise CertificateError(f"{name} of the certificate are not numbers.") from None
     if not np.isfinite(array).all():

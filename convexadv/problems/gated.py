@@ -10,6 +10,7 @@ from .._arrays import to_numpy
 from ..balls import gauge
 from ..errors import InputError
 from .blocks import Blocks
+from .gates import unit_gates
 from .patterns import PatternProblem
 
 
@@ -42,11 +43,12 @@ class GatedReLUProblem(PatternProblem):
         if not self.robust:
             return
         stable = np.empty_like(self.patterns)
-        norms = gauge(self.gates[self.perturbed].T, self.dual_norm)
+        gates = unit_gates(self.gates)
+        norms = gauge(gates[self.perturbed].T, self.dual_norm)
         for where, block in self.rows.blocks():
-            products = block @ self.gates
+            products = block @ gates
             reach = self.radius[where][:, None] * norms
-            size = np.linalg.norm(block, axis=1)[:, None] * np.linalg.norm(self.gates, axis=0)
+            size = np.linalg.norm(block, axis=1)[:, None]
             stable[where] = np.abs(products) > reach * (1.0 + 1e-12) + 1e-14 * size * (reach > 0)
         stable[self.radius == 0] = True
         self._active, self._unstable = self.patterns & stable, ~stable
@@ -76,22 +78,25 @@ class GatedReLUProblem(PatternProblem):
         vectors = np.stack(
             [self._with_intercept(weights[:, :, c], biases[:, c], "weights") for c in range(self.n_outputs)], 2
         )
-        neuron, output = np.nonzero((vectors != 0).any(1))
-        gate = self._same_gates(own)
+        used = (vectors != 0).any(1)
+        neuron, output = np.nonzero(used)
+        gate = np.zeros(len(own), np.int64)
+        gate[used.any(1)] = self._same_gates(own, np.flatnonzero(used.any(1)))
         blocks = Blocks(gate[neuron], output, np.ones(len(neuron)), vectors[neuron, :, output])
         return blocks, 0.0
 
-    def _same_gates(self, own: np.ndarray) -> np.ndarray:
-        """Number of the problem's gate that each gate of a network is a positive multiple of."""
-        ours = self.gates.T / np.linalg.norm(self.gates, axis=0)[:, None]
-        size = np.linalg.norm(own, axis=1)
-        theirs = own / np.where(size > 0, size, 1.0)[:, None]
-        cosine = theirs @ ours.T
-        best = cosine.argmax(1) if len(own) else np.zeros(0, np.int64)
-        far = np.linalg.norm(theirs - ours[best], axis=1) > 1e-9 if len(own) else np.zeros(0, bool)
-        if far.any():
+    def _same_gates(self, own: np.ndarray, used: np.ndarray) -> np.ndarray:
+        """Number of the problem's gate that each of the used gates of a network is a positive multiple of."""
+        ours, theirs = unit_gates(self.gates).T, unit_gates(own[used].T).T
+        place, gate = np.nonzero(theirs @ ours.T > 1.0 - 1e-12)  # a cosine cannot tell angles of 1e-8 apart
+        distance = np.linalg.norm(theirs[place] - ours[gate], axis=1)
+        nearest = np.lexsort((gate, distance))[::-1]
+        nearest = nearest[distance[nearest] <= 1e-9]
+        best = np.full(len(used), -1)
+        best[place[nearest]] = gate[nearest]
+        if (best < 0).any():
             raise InputError(
-                f"gate {int(far.argmax())} of the network is none of the problem's {self.n_gates} gates; "
+                f"gate {int(used[best < 0][0])} of the network is none of the problem's {self.n_gates} gates; "
                 "give the problem the network's gates."
             )
         return best
@@ -103,7 +108,7 @@ class GatedReLUProblem(PatternProblem):
         used = np.unique(blocks.gate)
         place = np.searchsorted(used, blocks.gate)
         vectors = np.zeros((len(used), self.rows.d, self.n_outputs))
-        np.add.at(vectors.transpose(0, 2, 1), (place, blocks.output), blocks.vectors)
+        np.add.at(vectors.transpose(0, 2, 1), (place, blocks.output), blocks.side[:, None] * blocks.vectors)
         gates = self.gates[:, used].T
         d = self.n_features
         offsets, biases = (gates[:, d], vectors[:, d]) if self.fit_intercept else (None, None)

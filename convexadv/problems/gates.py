@@ -86,7 +86,7 @@ def activation_patterns(rows: Rows, gates: np.ndarray) -> np.ndarray:
     return patterns
 
 
-def check_gates(gates: Any, width: int) -> np.ndarray:
+def check_gates(gates: Any, width: int, constant: bool = False) -> np.ndarray:
     """A caller's own gates as a matrix, checked; none is dropped, moved or scaled.
 
     Parameters
@@ -95,6 +95,8 @@ def check_gates(gates: Any, width: int) -> np.ndarray:
         Gates in columns.
     width : int
         D, the number of entries of a row, its constant included.
+    constant : bool
+        Whether rows end with a constant; gates (D - 1, P) then pass through the origin.
 
     Returns
     -------
@@ -107,6 +109,8 @@ def check_gates(gates: Any, width: int) -> np.ndarray:
         If the shape is not (width, P) with P >= 1, an entry is not a finite number, or a gate is zero.
     """
     matrix = _real_array("gates", gates)
+    if constant and matrix.ndim == 2 and len(matrix) == width - 1:
+        matrix = np.concatenate([matrix, np.zeros((1, matrix.shape[1]))])
     needed = f"({width}, P) is needed, a gate in every column with one entry for each entry of a row"
     if matrix.ndim != 2:
         hint = "; give gates[:, None] for a single gate" if matrix.shape == (width,) else ""
@@ -120,6 +124,25 @@ def check_gates(gates: Any, width: int) -> np.ndarray:
     if len(zero):
         raise InputError(f"column {zero[0]} of gates is zero, which separates no rows; leave zero gates out.")
     return matrix
+
+
+def unit_gates(gates: np.ndarray) -> np.ndarray:
+    """Gates of norm one.
+
+    Parameters
+    ----------
+    gates : (D, P) float64
+        Gates g_k in columns, of any size; their squares may overflow or vanish.
+
+    Returns
+    -------
+    (D, P) float64
+        g_k / ||g_k||_2; zero where a gate is zero.
+    """
+    largest = np.abs(gates).max(0, initial=0.0)
+    scaled = gates / np.where(largest > 0, largest, 1.0)
+    length = np.linalg.norm(scaled, axis=0)
+    return scaled / np.where(length > 0, length, 1.0)
 
 
 def distinct_patterns(patterns: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:

@@ -2,7 +2,7 @@ r"""The dual bound of programmes over activation patterns (design note, section 
 
 With multipliers z, points delta in the balls and weights p, every gate k and output o has the vector
 
-    q_ko = sum over terms of  p z sign E_o D_ik (x_i + sign delta_i)
+    q_ko = sum over terms of  p z sign E_o D_ik (x_i + delta_i)
            + sum over unstable gates of  p z share E_o (sign x_i + r_i tilt_k)
 
 and its block the price ||side q_ko + A_k'mu - (sum_i mu_i r_i) tilt||_2 for any mu >= 0 on its cone A_k v >= r ||v||_q

@@ -12,6 +12,7 @@ from .base import normalised
 from .bound import Atoms
 from .certificate import AtomSet, ConeMultipliers, GateShares, OptimalityCertificate
 from .checking import checked_multipliers, floats
+from .gates import unit_gates
 from .pattern_bound import Checked, Shares
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _ON_THE_BOUNDARY = 1e-9
 
 def checked_component(problem: PatternProblem, number: int, certificate: OptimalityCertificate) -> Checked | None:
     """The parts of a certificate for one component, multipliers scaled to one; None if they all vanish."""
+    certificate.check_kinds()
     for part in certificate.parts():
         if part.component not in range(len(problem.components)):
             raise CertificateError(
@@ -31,11 +33,23 @@ def checked_component(problem: PatternProblem, number: int, certificate: Optimal
     atoms = [_checked_atoms(problem, atom) for atom in certificate.atoms if atom.component == number]
     cones = [_checked_cones(problem, part) for part in certificate.cones if part.component == number]
     shares = [_checked_shares(problem, part) for part in certificate.shares if part.component == number]
+    _check_given_once(problem, shares)
     atoms, size = normalised(atoms)
     if size == 0:
         return None
     cones = [_rescaled(part, size) for part in cones]
     return Checked(atoms, cones, shares)
+
+
+def _check_given_once(problem: PatternProblem, shares: list[Shares]) -> None:
+    """Shares of one gate in one term, given in several entries or parts, would add up to more than one."""
+    for terms in {id(part.terms): part.terms for part in shares}.values():
+        parts = [part for part in shares if part.terms is terms]
+        entries = np.concatenate(
+            [(part.alternative * terms.g + part.group) * problem.n_gates + part.gate for part in parts]
+        )
+        if len(np.unique(entries)) != len(entries):
+            raise CertificateError("a share is given twice.")
 
 
 def matching_gates(problem: PatternProblem, neurons: np.ndarray) -> np.ndarray:
@@ -47,12 +61,12 @@ def matching_gates(problem: PatternProblem, neurons: np.ndarray) -> np.ndarray:
         If a neuron has none of the patterns.
     """
     m, rows = len(neurons), problem.rows
+    neurons = unit_gates(neurons.T).T
     wrong = np.zeros((m, problem.n_gates), np.float32)
     hair = np.zeros((m, problem.n_gates), np.float32)
-    size = np.linalg.norm(neurons, axis=1)
     for where, block in rows.blocks():
         products = block @ neurons.T
-        edge = _ON_THE_BOUNDARY * np.linalg.norm(block, axis=1)[:, None] * size
+        edge = _ON_THE_BOUNDARY * np.linalg.norm(block, axis=1)[:, None]
         patterns = problem.patterns[where].astype(np.float32)
         wrong += _mismatches(products, edge, patterns)
         hair += _mismatches(products, 0.0 * edge, patterns)
@@ -90,7 +104,7 @@ def _checked_atoms(problem: PatternProblem, atom: AtomSet) -> Atoms:
         raise CertificateError(f"points have shape {q.shape}; {(*checked.multipliers.shape, width)} is needed.")
     if checked.terms.loss.signed:
         raise CertificateError("signed multipliers belong to rows without a ball; their points must be the rows.")
-    points = q if basis is None else q @ basis
+    points = q if basis is None else floats("points", q @ basis)
     radius = checked.of_groups(checked.terms.radius)
     points = _into_balls(problem, points, radius)
     return checked._replace(coordinates=points, basis=None)
@@ -114,7 +128,8 @@ def _checked_cones(problem: PatternProblem, part: ConeMultipliers) -> ConeMultip
     if not problem.cones:
         raise CertificateError("the certificate has cone multipliers; this problem has no cones.")
     outputs = len(problem.components[part.component].outputs)
-    m = len(part.gate)
+    gate, output = _integers("gate", part.gate, problem.n_gates), _integers("output", part.output, outputs)
+    m = len(gate)
     values = floats("cone multipliers", part.values)
     indptr = _integers("indptr", part.indptr, None)
     rows = _integers("rows", part.rows, problem.rows.n)
@@ -123,7 +138,6 @@ def _checked_cones(problem: PatternProblem, part: ConeMultipliers) -> ConeMultip
         raise CertificateError("the cone multipliers of the certificate do not fit their blocks.")
     if (values < 0).any():
         raise CertificateError("cone multipliers must not be negative.")
-    gate, output = _integers("gate", part.gate, problem.n_gates), _integers("output", part.output, outputs)
     side = floats("side", part.side)
     if output.shape != (m,) or side.shape != (m,) or not np.isin(side, problem.sides).all():
         raise CertificateError("every block of cone multipliers needs a gate, an output and a side of +1 or -1.")
@@ -163,8 +177,6 @@ def _checked_shares(problem: PatternProblem, part: GateShares) -> Shares:
     row = g if terms.row is None else terms.row[g]
     if not unstable[row, gate].all():
         raise CertificateError("a share names a gate that does not change inside the ball of its row.")
-    if len(np.unique((k * terms.g + g) * problem.n_gates + gate)) != len(k):
-        raise CertificateError("a share is given twice.")
     tilt = floats("tilts", part.tilt)
     shape = (problem.n_gates, len(component.directions), problem.rows.d)
     if tilt.shape != shape:

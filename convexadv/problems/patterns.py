@@ -24,6 +24,8 @@ from .certificate import OptimalityCertificate
 from .gates import GateSample, activation_patterns, check_gates, sample_gates
 from .pattern_bound import component_bound
 from .pattern_checking import checked_component
+from .pattern_threshold import pattern_zero_bracket
+from .threshold import Bracket
 
 AnyProblem = TypeVar("AnyProblem", bound="PatternProblem")
 
@@ -88,7 +90,7 @@ class PatternProblem(Problem):
     def with_gates(self, gates: Any) -> PatternProblem:
         """The same problem over other gates (D, P), neither dropped nor re-ordered; the data are shared."""
         other = copy.copy(self)
-        other.gates = check_gates(gates, self.rows.d)
+        other.gates = self._callers(gates)
         other.patterns = activation_patterns(self.rows, other.gates)
         other.gate_sample = None
         other._prepare()
@@ -96,11 +98,7 @@ class PatternProblem(Problem):
 
     def _callers(self, gates: Any) -> np.ndarray:
         """A caller's gates, neither dropped nor re-ordered; without offsets they pass through the origin."""
-        shape = np.shape(gates)
-        if self.fit_intercept and len(shape) == 2 and shape[0] == self.n_features:
-            gates = check_gates(gates, self.n_features)
-            return np.concatenate([gates, np.zeros((1, gates.shape[1]))])
-        return check_gates(gates, self.rows.d)
+        return check_gates(gates, self.rows.d, self.fit_intercept)
 
     def _prepare(self) -> None:
         """Fields that a subclass derives from gates and radius."""
@@ -168,21 +166,38 @@ class PatternProblem(Problem):
 
     def evaluate_blocks(self, blocks: Blocks) -> Evaluation:
         """The same of blocks of weights, the variables of the programme."""
-        loss = 0.0
-        for number, component in enumerate(self.components):
-            own = blocks.of_outputs(component.outputs)
-            for terms in self.arrays(number):
-                shortfall = terms.offset - group_margins(self, component, own, terms)
-                loss += float(terms.weight @ terms.loss.group_value(shortfall))
+        loss = sum(self._component_loss(number, blocks) for number in range(len(self.components)))
         penalty = blocks.penalty()
         return Evaluation(loss + self.beta * penalty, loss, penalty, self.violation(blocks))
 
+    def zero_solution_beta(self, tol: float = 1e-2, max_iter: int = 300) -> Bracket:
+        """Certified bracket of the smallest beta for which the zero network is optimal over these patterns.
+
+        Exact at radius 0; see :func:`convexadv.problems.pattern_threshold.pattern_zero_bracket`. The problem's own beta
+        plays no role.
+        """
+        return pattern_zero_bracket(self, tol, max_iter)
+
+    def component_objective(self, number: int, blocks: Blocks) -> float:
+        """Part of one component in the objective; only the blocks of its outputs count."""
+        own = blocks.of_outputs(self.components[number].outputs)
+        return self._component_loss(number, blocks) + self.beta * own.penalty()
+
+    def _component_loss(self, number: int, blocks: Blocks) -> float:
+        component, loss = self.components[number], 0.0
+        own = blocks.of_outputs(component.outputs)
+        for terms in self.arrays(number):
+            shortfall = terms.offset - group_margins(self, component, own, terms)
+            loss += float(terms.weight @ terms.loss.group_value(shortfall))
+        return loss
+
     def _bound(self, certificate: OptimalityCertificate) -> float:
         total = 0.0
-        for number, component in enumerate(self.components):
-            checked = checked_component(self, number, certificate)
-            if checked is not None:
-                total += component_bound(self, component, checked)
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers that overflow are refused, or prove nothing
+            for number, component in enumerate(self.components):
+                checked = checked_component(self, number, certificate)
+                if checked is not None:
+                    total += component_bound(self, component, checked)
         return total
 
     def _no_scaling(self, network: Any) -> None:

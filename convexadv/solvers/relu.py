@@ -118,6 +118,7 @@ class _Run:
     def _solve(self, component: Component) -> None:
         while component.gap > 0.9 * self.tol and not component.stalled:
             if self._limit_reached():
+                component.repair()
                 return
             if component.advance(0.9 * self.tol) and self._record():
                 self.status = Status.STOPPED

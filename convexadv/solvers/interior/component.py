@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ...balls import gauge
+from ...cones import into_cones
 from ...problems import bound
 from ...problems.blocks import Blocks
 from ...problems.bound import Atoms
@@ -186,17 +187,25 @@ class Component:
         if bool((method.smallest_slack() >= 0).all()):
             value = self._objective(method)
             if value < self.upper:
-                self.upper = value
-                self.best = Blocks(
-                    self.gate[self.within],
-                    self.outputs[self.output[self.within]],
-                    self.side[self.within],
-                    method.v.cpu().numpy(),
-                )
+                self.upper, self.best = value, self._blocks(method)
         largest = float(duals.vectors.norm(dim=1).max())
         proof = Proof(duals.multipliers, duals.points, self.within, duals.cone, duals.tilt, largest, self.without)
         self._keep(proof)
         return proof, duals.vectors
+
+    def _blocks(self, method: InteriorPoint) -> Blocks:
+        """The blocks of the iterate, numbered by the outputs of the network."""
+        own = self.within
+        return Blocks(self.gate[own], self.outputs[self.output[own]], self.side[own], method.v.cpu().numpy())
+
+    def repair(self) -> None:
+        """Move the iterate into its cones, where the method ended before it was inside by itself."""
+        if self.method is None or self.method.feasible or not bool(torch.isfinite(self.method.v).all()):
+            return
+        blocks = into_cones(self.problem, self._blocks(self.method))
+        value = self.problem.component_objective(self.number, blocks)
+        if value < self.upper:
+            self.upper, self.best = value, blocks
 
     def _method(self) -> InteriorPoint:
         if self.method is None:
@@ -294,7 +303,8 @@ class Component:
         if self._price_outside(proof, tolerance):
             self._begin()
         elif ended and self.gap > tolerance:
-            self.stalled = True
+            self.repair()
+            self.stalled = self.gap > tolerance
 
     def _price_outside(self, proof: Proof, tolerance: float) -> int:
         """Project the dual vectors of doubtful blocks without; returns how many entered the working set."""

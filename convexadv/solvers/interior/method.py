@@ -24,6 +24,8 @@ _MOST_PRODUCTS = 1 << 26
 """Entries of the products of all pairs of columns that are held; beyond, they are formed block by block."""
 _MOST_CORRECTORS = 2
 _SHORT = 0.2
+_LEAST_CENTRING = 0.2
+"""Until a full step has made the slacks true ones: centred steps are longer."""
 _CENTRED = 0.7
 
 
@@ -81,6 +83,7 @@ class InteriorPoint:
         self.outer = None
         if len(X) * d * d <= _MOST_PRODUCTS:
             self.outer = (X[:, :, None] * X[:, None, :]).reshape(len(X), d * d)
+        self.feasible = False
         self._start(size)
 
     # ---- start
@@ -207,6 +210,8 @@ class InteriorPoint:
         step = min(1.0, self._longest(predicted))
         after = sum(cone.product_after(step, *move) for cone, move in zip(self._all_cones(), predicted[1], strict=True))
         centring = max(0.0, min(1.0, after / (degree * mu))) ** 3
+        if not self.feasible:
+            centring = max(centring, _LEAST_CENTRING)
         best, length = predicted, -1.0
         corrections = self._corrections(predicted)
         for _ in range(_MOST_CORRECTORS):
@@ -310,6 +315,7 @@ class InteriorPoint:
             group.a = group.a + step * own
         for cone, move in zip(self._all_cones(), direction[1], strict=True):
             cone.move(step, *move)
+        self.feasible = self.feasible or step == 1.0
 
     # ---- answers
 
