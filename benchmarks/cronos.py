@@ -181,8 +181,7 @@ def _conjugate_gradient_step(
         return maps.adjoint_predict(maps.predict(u)) / c + u @ square
 
     if rank is None:
-        inverse = torch.cholesky_inverse(maps.block())
-        precondition: _Map = lambda r: r @ inverse  # noqa: E731
+        precondition = _block_preconditioner(maps)
     else:
         shape = (2, len(maps.patterns), maps.X.shape[1])
         precondition = _nystrom_preconditioner(curvature, shape, rank, random_state)
@@ -212,6 +211,11 @@ def conjugate_gradients(
         previous, decrease = decrease, (r * z).sum()
         p = z + (decrease / previous) * p
     return x
+
+
+def _block_preconditioner(maps: _Maps) -> _Map:
+    inverse = torch.cholesky_inverse(maps.block())
+    return lambda r: r @ inverse
 
 
 def _nystrom_preconditioner(product: _Map, shape: tuple[int, ...], rank: int, random_state: int) -> _Map:
