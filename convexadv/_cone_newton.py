@@ -20,6 +20,8 @@ import numpy as np
 
 _ENTRIES = 1 << 22
 """Entries of products of columns held at a time."""
+_MANY = 40
+"""Blocks from which on it pays to multiply columns anew for every product with the weights."""
 _TO_THE_BOUNDARY = 0.99
 _RIDGE = 1e-14
 _PATIENCE, _NEARLY = 3, 1e-6
@@ -147,12 +149,15 @@ class System:
         return result
 
     def _weighted_squares(self, w: np.ndarray) -> np.ndarray:
+        """Upper triangles of X' diag(w) X, (m, D (D + 1) / 2)."""
         i, j = self._upper
         step = max(1, _ENTRIES // len(i))
         if step >= self.n:
             if self._columns is None:
                 self._columns = self.X[:, i] * self.X[:, j]
             return w @ self._columns
+        if len(w) < _MANY:
+            return np.stack([((self.X * weights[:, None]).T @ self.X)[i, j] for weights in w])
         total = np.zeros((len(w), len(i)))
         for first in range(0, self.n, step):
             part = slice(first, first + step)

@@ -71,16 +71,15 @@ class Builder:
         name, count = terms.loss.name, len(weight)
         if name == "hinge":
             first = self.new(count, linear=weight)
-        elif name == "squared_hinge":
-            first = self.new(count, quadratic=2.0 * weight)
-        elif name == "squared":
+            self.nonnegative(first, count)
+            return first
+        if name == "squared_hinge":  # u >= 0 is not needed: with u >= offset - margin the least square is the loss
+            return self.new(count, quadratic=2.0 * weight)
+        if name == "squared":
             return self.new(count, quadratic=weight)
-        elif name == "logistic":
+        if name == "logistic":
             return self._logistic(weight)
-        else:
-            raise InputError(f"loss={name!r} has no conic form here; use solver='torch'.")
-        self.nonnegative(first, count)
-        return first
+        raise InputError(f"loss={name!r} has no conic form here; use solver='torch'.")
 
     def _logistic(self, weight: np.ndarray) -> int:
         """log(1 + exp(u)) <= t as exp(u - t) <= p, exp(-t) <= q, p + q <= 1; the cone is y exp(x/y) <= z."""

@@ -50,7 +50,7 @@ def run_clarabel(
         settings.max_iter = max_iter
     if time_limit is not None:
         settings.time_limit = time_limit
-    for name, value in options.items():
+    for name, value in (program.clarabel_settings | options).items():
         if not hasattr(settings, name):
             raise unknown_option("CLARABEL", name)
         setattr(settings, name, value)
@@ -107,17 +107,25 @@ def run_scs(
     verbose: bool,
     options: dict[str, Any],
 ) -> Answer:
-    """Solve with SCS at eps_abs = eps_rel = 1e-5, unless ``options`` change them."""
+    """Solve with SCS at eps_abs = eps_rel = 1e-5, unless ``options`` change them.
+
+    The objective is multiplied by ``program.objective_unit``.
+    """
     import scs
 
     order = _scs_order(program)
     matrix = sparse.csc_matrix(-sparse.csr_array(program.matrix)[order])
-    data = {"A": matrix, "b": program.offset[order], "c": program.linear}
+    unit = program.objective_unit
+    data = {"A": matrix, "b": program.offset[order], "c": unit * program.linear}
     if program.quadratic.any():
-        data["P"] = sparse.csc_matrix(sparse.diags(program.quadratic))
-    cone = {"z": program.rows["zero"], "l": program.rows["nonnegative"]}
-    cone |= {"q": list(program.sizes), "s": list(program.orders)}
-    cone["ep"] = program.rows["exponential"] // 3
+        data["P"] = sparse.csc_matrix(sparse.diags(unit * program.quadratic))
+    cone = {
+        "z": program.rows["zero"],
+        "l": program.rows["nonnegative"],
+        "q": list(program.sizes),
+        "s": list(program.orders),
+        "ep": program.rows["exponential"] // 3,
+    }
     settings = {
         "eps_abs": 1e-5,
         "eps_rel": 1e-5,
@@ -136,13 +144,13 @@ def run_scs(
         logger.info("SCS: %s", info)
     dual = finite_or_none(result["y"])
     if dual is not None:
-        dual = dual[np.argsort(order)]
+        dual = dual[np.argsort(order)] / unit
     return Answer(
         _scs_outcome(info),
         f"SCS: {info['status']} after {info['iter']} iterations",
         finite_or_none(result["x"]),
         dual,
-        float(info["pobj"]),
+        float(info["pobj"]) / unit,
         1e-3 * float(info["solve_time"] + info["setup_time"]),
         int(info["iter"]),
     )

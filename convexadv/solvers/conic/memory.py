@@ -95,15 +95,20 @@ def require(problem: PolynomialProblem, solver: str) -> None:
         Naming the size, the memory, and the backend that can.
     """
     worst = max((size(problem, component) for component in problem.components), key=lambda part: _bytes(part, solver))
-    needed, free = _bytes(worst, solver), available()
-    if needed <= free:
-        return
     n, d = problem.shape
-    raise SolverUnavailableError(
-        f"{solver} would need about {needed / 1e9:.3g} GB for n={n}, d={d} ({worst.inequalities} matrix "
-        f"inequalities of order {worst.order}, {worst.entries:.2g} coefficients) and {free / 1e9:.3g} GB are "
-        'available; solver="torch" can solve it.'
+    refuse_beyond(
+        _bytes(worst, solver),
+        f"{solver} would need about {{}} for n={n}, d={d} ({worst.inequalities} matrix inequalities of order "
+        f"{worst.order}, {worst.entries:.2g} coefficients)",
     )
+
+
+def refuse_beyond(needed: float, sentence: str) -> None:
+    """Raise SolverUnavailableError if so many bytes are not available; the number takes the place of {} in the text."""
+    free = available()
+    if needed > free:
+        begin = sentence.format(f"{needed / 1e9:.3g} GB")
+        raise SolverUnavailableError(f'{begin} and {free / 1e9:.3g} GB are available; solver="torch" can solve it.')
 
 
 def _system_memory() -> float:

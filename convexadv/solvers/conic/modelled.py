@@ -35,6 +35,8 @@ def run_cvxpy(
 ) -> Answer:
     """Solve through cvxpy; one affine expression, whose rows the constraints slice.
 
+    The objective is multiplied by ``program.objective_unit``.
+
     Raises
     ------
     SolverUnavailableError
@@ -45,9 +47,10 @@ def run_cvxpy(
     x = cvxpy.Variable(len(program.linear))
     constraints, rebuild = _constraints(cvxpy, program, x)
     curved = np.flatnonzero(program.quadratic)
-    objective = program.linear @ x
+    unit = program.objective_unit
+    objective = (unit * program.linear) @ x
     if len(curved):
-        objective += 0.5 * cvxpy.sum_squares(cvxpy.multiply(np.sqrt(program.quadratic[curved]), x[curved]))
+        objective += 0.5 * cvxpy.sum_squares(cvxpy.multiply(np.sqrt(unit * program.quadratic[curved]), x[curved]))
     model = cvxpy.Problem(cvxpy.Minimize(objective), constraints)
     settings = _settings(solver, max_iter, time_limit, options)
     try:
@@ -68,7 +71,7 @@ def run_cvxpy(
     iterations = int(statistics.num_iters or 0) if statistics is not None else 0
     if verbose:
         logger.info("%s through cvxpy: %s", solver, statistics)
-    value = np.nan if model.value is None else float(model.value)
+    value = np.nan if model.value is None else float(model.value) / unit
     outcome = _STATUS.get(model.status, Outcome.FAILED)
     if outcome in (Outcome.INACCURATE, Outcome.MAX_ITER):  # cvxpy does not tell the limits apart
         if max_iter is not None and iterations >= max_iter:
@@ -76,30 +79,33 @@ def run_cvxpy(
         elif time_limit is not None and seconds >= 0.9 * time_limit:
             outcome = Outcome.TIME_LIMIT
     message = f"{solver} through cvxpy: {model.status}"
-    return Answer(outcome, message, finite_or_none(x.value), rebuild(), value, seconds, iterations)
+    dual = rebuild()
+    dual = None if dual is None else dual / unit
+    return Answer(outcome, message, finite_or_none(x.value), dual, value, seconds, iterations)
 
 
 def _constraints(cvxpy: Any, program: ConicProgram, x: Any) -> tuple[list[Any], Any]:
     """Constraints on the rows of one expression, and a function that collects their multipliers in order."""
     rows = program.rows
     matrix = sparse.csr_array(program.matrix)
-    plane = program.first_row("psd")
+    plane = program.first_row("second_order")
     flat = matrix[:plane] @ x + program.offset[:plane]
     linear = []
     if rows["zero"]:
         linear.append(flat[: rows["zero"]] == 0)
     if rows["nonnegative"]:
         linear.append(flat[rows["zero"] :] >= 0)
-    square = _squares(program, matrix, x)
+    cones, places = _second_order(cvxpy, program, matrix, x)
     blocks, start = [], 0
+    square = _squares(program, matrix, x)
     for order in program.orders:
         blocks.append(cvxpy.reshape(square[start : start + order * order], (order, order), order="F") >> 0)
         start += order * order
-    cones = []
+    exponential = []
     if rows["exponential"]:
         last = program.first_row("exponential")
         spread = matrix[last:] @ x + program.offset[last:]
-        cones.append(cvxpy.ExpCone(spread[0::3], spread[1::3], spread[2::3]))
+        exponential.append(cvxpy.ExpCone(spread[0::3], spread[1::3], spread[2::3]))
 
     def rebuild() -> np.ndarray | None:
         if any(part.dual_value is None for part in linear):
@@ -107,6 +113,12 @@ def _constraints(cvxpy: Any, program: ConicProgram, x: Any) -> tuple[list[Any], 
         parts = [np.atleast_1d(part.dual_value) for part in linear]
         if rows["zero"]:
             parts[0] = -parts[0]  # cvxpy's Lagrangian adds multiplier * expression, ours subtracts it
+        curved = np.zeros(rows["second_order"])
+        for cone, place in zip(cones, places, strict=True):
+            if cone.dual_value is None:
+                return None
+            curved[place] = np.concatenate([np.reshape(part, (-1, len(place))) for part in cone.dual_value]).T
+        parts.append(curved)
         for block, order in zip(blocks, program.orders, strict=True):
             if block.dual_value is None:
                 return None
@@ -116,12 +128,26 @@ def _constraints(cvxpy: Any, program: ConicProgram, x: Any) -> tuple[list[Any], 
         dual = np.concatenate(parts)
         return finite_or_none(dual) if len(dual) == len(program.offset) else None
 
-    return [*linear, *blocks, *cones], rebuild
+    return [*linear, *cones, *blocks, *exponential], rebuild
+
+
+def _second_order(cvxpy: Any, program: ConicProgram, matrix: sparse.csr_array, x: Any) -> tuple[list[Any], list]:
+    """Second-order cones, one constraint for all of a size, and the rows (cones, size) that each speaks of."""
+    first, sizes = program.first_row("second_order"), np.array(program.sizes, int)
+    starts = np.cumsum(sizes) - sizes
+    places = [starts[sizes == size, None] + np.arange(size) for size in np.unique(sizes)]
+    constraints = []
+    for place in places:
+        rows = first + place.T.reshape(-1)
+        values = matrix[rows] @ x + program.offset[rows]
+        tail = cvxpy.reshape(values[len(place) :], (place.shape[1] - 1, len(place)), order="C")
+        constraints.append(cvxpy.SOC(values[: len(place)], tail))
+    return constraints, places
 
 
 def _squares(program: ConicProgram, matrix: sparse.csr_array, x: Any) -> Any:
     """All semidefinite blocks as full matrices, stacked by columns, in one affine expression."""
-    gather, weight = [], []
+    gather, weight = [np.zeros(0, int)], [np.zeros(0)]
     start = program.first_row("psd")
     patterns = {}
     for order in set(program.orders):

@@ -28,9 +28,8 @@ def pattern_parts(
         families = [family for family in program.families if family.term == term]
         if families:
             parts.append(_atoms(problem, number, terms, program, families, dual))
-    for family in program.families:
-        if family.unstable is not None:
-            parts.append(_shares(problem, number, program, family, dual))
+    changing = [family for family in program.families if family.unstable is not None]
+    parts += [_shares(problem, number, program, family, dual) for family in changing]
     if program.cones is not None:
         parts.append(_cones(problem, number, program, program.cones, dual))
     return parts

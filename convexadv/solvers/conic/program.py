@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -70,6 +71,16 @@ class ConicProgram:
     def dense(self) -> int:
         """Number of variables, the first ones, that a factorisation should take for a dense block from the start."""
         return 0
+
+    @property
+    def clarabel_settings(self) -> dict[str, Any]:
+        """Settings of Clarabel that suit the programme better than its defaults; not the tolerances."""
+        return {}
+
+    @property
+    def objective_unit(self) -> float:
+        """Factor of the objective for solvers other than Clarabel."""
+        return 1.0
 
     def first_row(self, cone: str) -> int:
         """Where the rows of a cone start."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,29 +10,17 @@ import numpy as np
 from ...errors import InputError
 from ...problems import AtomSet, OptimalityCertificate, PolynomialProblem
 from ...recovery import network_from_lift, restore
-from ..solution import Solution, Status, measure
+from ..solution import Solution
 from . import availability, memory
-from .answer import Answer, Outcome
+from .answer import Answer
 from .atoms import atoms_of
-from .compiler import compile_component
+from .compiler import LiftProgram, compile_component
 from .direct import run_clarabel, run_scs
+from .driver import Answers, Runner
 from .modelled import run_cvxpy
 
-logger = logging.getLogger(__name__)
-
-VIOLATION_TOLERANCE = 1e-6
 _REPAIRABLE = 1e-2
 _ROUNDING = 1e-12
-_PROVES_INFEASIBLE = 1e3  # in objectives of the zero network: no answer of interest costs as much
-
-_STATUS = {
-    Outcome.SOLVED: Status.OPTIMAL,
-    Outcome.INACCURATE: Status.INACCURATE,
-    Outcome.MAX_ITER: Status.MAX_ITER,
-    Outcome.TIME_LIMIT: Status.TIME_LIMIT,
-    Outcome.INFEASIBLE: Status.INFEASIBLE,
-    Outcome.FAILED: Status.FAILED,
-}
 
 
 def solve_conic(
@@ -90,88 +75,46 @@ def solve_conic(
         If the solver is not installed or licensed, or the problem cannot fit into memory.
     """
     availability.require(solver)
-    run = _runner(solver, path)
+    answers = Answers(solver, runner(solver, path))
     memory.require(problem, solver)
-    parts = _Parts()
-    for number in range(len(problem.components)):
-        spent = sum(answer.seconds for answer in parts.answers)
-        remaining = None if time_limit is None else time_limit - spent
-        if remaining is not None and remaining <= 0.0:
-            parts.answers.append(Answer(Outcome.TIME_LIMIT, f"{solver}: a component was not started"))
-            continue
-        parts.add(problem, number, run, (max_iter, remaining, verbose, options))
-    return _solution(problem, solver, tol, parts)
+    atoms: list[AtomSet] = []
+    lifts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-
-@dataclass
-class _Parts:
-    """Results of the components."""
-
-    answers: list[Answer] = field(default_factory=list)
-    atoms: list[AtomSet] = field(default_factory=list)
-    lifts: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    compile_time: float = 0.0
-
-    def add(self, problem: PolynomialProblem, number: int, run: Callable, settings: tuple) -> None:
-        """Compile and solve one component."""
-        component = problem.components[number]
-        start = time.perf_counter()
-        program = compile_component(problem, component)
-        answer = run(program, *settings)
-        self.compile_time += max(0.0, time.perf_counter() - start - answer.seconds)
-        logger.info("component %d of %d: %s", number + 1, len(problem.components), answer.message)
-        self.answers.append(answer)
+    def read(number: int, program: LiftProgram, answer: Answer) -> None:
         if answer.dual is not None:
-            self.atoms += atoms_of(problem, number, program, answer.dual)
+            atoms.extend(atoms_of(problem, number, program, answer.dual))
         if answer.primal is not None:
             pairs = zip(*program.lift(answer.primal), strict=True)
-            self.lifts.update(zip(component.outputs.tolist(), pairs, strict=True))
+            lifts.update(zip(problem.components[number].outputs.tolist(), pairs, strict=True))
+
+    answers.solve(problem, compile_component, read, max_iter, time_limit, verbose, options)
+    complete = not answers.infeasible and len(lifts) == problem.n_outputs
+    network = _network(problem, lifts) if complete else None
+    order = sorted(lifts)
+    return Solution(
+        **answers.verdict(problem, network, OptimalityCertificate(tuple(atoms)), tol),
+        variables={
+            "Z": [lifts[output][0] for output in order],
+            "Z_prime": [lifts[output][1] for output in order],
+            "raw_objective": answers.objective,
+            "compile_time": answers.compile_time,
+        },
+    )
 
 
-def _runner(solver: str, path: str | None) -> Callable[..., Answer]:
+def runner(solver: str, path: str | None) -> Runner:
+    """The function that hands a programme to the solver.
+
+    Raises
+    ------
+    InputError
+        If the path is unknown.
+    """
     if path not in (None, "direct", "cvxpy"):
         raise InputError(f"path={path!r} is unknown; choose 'direct' or 'cvxpy'.")
     if solver == "MOSEK" or path == "cvxpy":
         return lambda program, *settings: run_cvxpy(program, solver, *settings)
     return run_clarabel if solver == "CLARABEL" else run_scs
-
-
-def _solution(problem: PolynomialProblem, solver: str, tol: float, parts: _Parts) -> Solution:
-    worst = max(answer.outcome for answer in parts.answers)
-    message = "; ".join(dict.fromkeys(answer.message for answer in parts.answers))
-    certificate = OptimalityCertificate(tuple(parts.atoms))
-    network = None
-    if worst is not Outcome.INFEASIBLE and len(parts.lifts) == problem.n_outputs:
-        network = _network(problem, parts.lifts)
-    numbers: dict[str, Any]
-    if network is None:
-        bound = problem.lower_bound(certificate)
-        numbers = {"objective": np.inf, "lower_bound": bound, "gap": np.inf, "violation": np.inf}
-    else:
-        numbers = measure(problem, network, certificate, VIOLATION_TOLERANCE)
-    status = _STATUS[worst]
-    if status is Status.OPTIMAL and not numbers["gap"] <= tol:
-        status = Status.UNCERTIFIED if problem.beta == 0 else Status.INACCURATE
-    proof = numbers["lower_bound"]
-    if status is Status.INFEASIBLE and not proof > _PROVES_INFEASIBLE * problem.zero_objective():
-        status = Status.FAILED
-        message += f" (its proof of infeasibility gives a lower bound of only {proof:.3g})"
-    order = sorted(parts.lifts)
-    return Solution(
-        status=status,
-        **numbers,
-        certificate=certificate,
-        network=network,
-        variables={
-            "Z": [parts.lifts[output][0] for output in order],
-            "Z_prime": [parts.lifts[output][1] for output in order],
-            "raw_objective": float(sum(answer.objective for answer in parts.answers)),
-            "compile_time": parts.compile_time,
-        },
-        solve_time=float(sum(answer.seconds for answer in parts.answers)),
-        solver=solver,
-        message=message,
-    )
 
 
 def _network(problem: PolynomialProblem, lifts: dict[int, tuple[np.ndarray, np.ndarray]]) -> Any:
