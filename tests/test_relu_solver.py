@@ -114,8 +114,10 @@ def test_blocks_that_left_come_back_when_they_are_needed(monkeypatch) -> None:
     sets = data(7, n=60, d=4)
     problem = ca.ReLUProblem(sets["X"], sets["real"], n_gates=20, beta=0.002, loss="squared")
     right = ca.solve(problem, tol=1e-6)
-    monkeypatch.setattr(component, "_LEAVE_BELOW", 1.5)  # blocks leave far too easily
-    monkeypatch.setattr(component, "_LEAVE_SIZE", 0.2)
+    monkeypatch.setattr(component, "_LEAVE_GAP", 10.0)  # blocks leave far too easily
+    monkeypatch.setattr(component, "_LEAVE_SHRUNK", 10.0)
+    monkeypatch.setattr(component, "_LEAVE_SIZE", 0.6)
+    monkeypatch.setattr(component, "_WORTH_LEAVING", 0.0)
     rash = ca.solve(problem, tol=1e-6)
     assert rash.status.ok
     assert rash.objective == pytest.approx(right.objective, rel=1e-6)

@@ -21,24 +21,29 @@ from .method import InteriorPoint
 from .newton import Layout
 from .pricing import ConePrices
 
-_LEAVE_BELOW = 0.9
-"""Blocks leave the working set if their price is below this share of beta,"""
-_LEAVE_SIZE = 1e-3
-"""they are smaller than this share of the largest block,"""
-_LEAVE_GAP = 0.3
+_LEAVE_SIZE = 2e-2
+"""Blocks leave the working set if they are smaller than this share of the largest block,"""
+_LEAVE_SHRUNK = 0.7
+"""and than this multiple of the relative gap (blocks that vanish shrink with it),"""
+_LEAVE_GAP = 0.1
 """the relative gap of the working set is below this,"""
 _LEAVE_SHARE = 0.1
-"""and they are at least this share of the working set: a change of the set costs a little."""
+"""they are at least this share of the working set,"""
+_WORTH_LEAVING = 2e9
+"""and an iteration takes more operations than this: a change of the set costs a little."""
+_CUTS = (1e-2, 3e-2)
+"""Sizes, relative to the largest block, below which blocks are left out on trial: what they add costs more than it gains."""
 _TINY_STEP = 1e-8
-_WHOLE_WORK = 3e10
+_WHOLE_WORK = 2e9
 """Operations of an iteration up to which the working set starts with all blocks."""
 _FEWEST = 4
+_MOST_GROWTH = 4
 _CHUNK = 1 << 23
 _EXACT_WORK = 3e10
 """Operations of a step of the exact projections up to which they price blocks; beyond, first-order steps do."""
-_FIRST_ORDER_STEPS = 200
-_EARLY = (3e-2, 2e-3)
-"""Relative gaps of the working set at which blocks outside are priced before it is solved."""
+_FIRST_ORDER_STEPS = 100
+_EARLY = (3e-2, 2e-3, 0.0)
+"""Relative gaps of the working set (or half of the tolerance) at which blocks outside are priced before it is solved."""
 
 
 class Proof(NamedTuple):
@@ -98,19 +103,19 @@ class Component:
 
     def _first(self, usable: np.ndarray) -> np.ndarray:
         """All blocks where that is cheap, else those of the largest price at the zero network."""
-        n, d = self.X.shape
-
-        def work(count: int) -> float:
-            slots = 0.5 * count * d
-            return count * n * d * d + 2.0 * n * slots * min(n, slots)
-
-        if work(len(usable)) <= _WHOLE_WORK:
+        if self._work(len(usable)) <= _WHOLE_WORK:
             return usable
         count = len(usable)
-        while count > _FEWEST and work(count) > _WHOLE_WORK:
+        while count > _FEWEST and self._work(count) > _WHOLE_WORK:
             count = max(_FEWEST, int(0.8 * count))
         _, prices = self._first_order(self.proof, usable, 20)
         return np.sort(usable[np.argsort(-prices, kind="stable")[:count]])
+
+    def _work(self, count: int) -> float:
+        """Operations of an iteration with that many blocks, about."""
+        n, d = self.X.shape
+        slots = 0.5 * count * d
+        return count * n * d * d + 2.0 * n * slots * min(n, slots)
 
     def _tensor(self, values: Any) -> Any:
         values = np.asarray(values)
@@ -171,38 +176,38 @@ class Component:
         if estimate > 0.5 * self._examined and estimate > 3.0 * tolerance and not ended:
             return False
         self._examined = estimate
-        proof, vectors = self.examine()
+        proof = self.examine()
         if self.gap <= tolerance:
             return True
-        if ended or self._early_pricing(estimate):
+        if ended or self._early_pricing(estimate, tolerance):
             self._end_round(proof, tolerance, ended)
-        elif estimate < _LEAVE_GAP:
-            self._let_leave(proof, vectors, tolerance)
+        elif estimate < _LEAVE_GAP and self._work(len(self.within)) > _WORTH_LEAVING:
+            self._let_leave(proof, estimate, tolerance)
         return True
 
-    def examine(self) -> tuple[Proof, Any]:
+    def examine(self) -> Proof:
         """Update the best objective and the best bound from the iterate."""
         method = self._method()
         duals = method.duals()
         if bool((method.smallest_slack() >= 0).all()):
-            value = self._objective(method)
-            if value < self.upper:
-                self.upper, self.best = value, self._blocks(method)
+            self._take_best(method)
         largest = float(duals.vectors.norm(dim=1).max())
         proof = Proof(duals.multipliers, duals.points, self.within, duals.cone, duals.tilt, largest, self.without)
         self._keep(proof)
-        return proof, duals.vectors
+        return proof
 
-    def _blocks(self, method: InteriorPoint) -> Blocks:
-        """The blocks of the iterate, numbered by the outputs of the network."""
-        own = self.within
-        return Blocks(self.gate[own], self.outputs[self.output[own]], self.side[own], method.v.cpu().numpy())
+    def _blocks(self, v: Any) -> Blocks:
+        """Blocks of the working set, numbered by the outputs of the network."""
+        values = v.cpu().numpy()
+        kept = (values != 0).any(1)
+        own = self.within[kept]
+        return Blocks(self.gate[own], self.outputs[self.output[own]], self.side[own], values[kept])
 
     def repair(self) -> None:
         """Move the iterate into its cones, where the method ended before it was inside by itself."""
         if self.method is None or self.method.feasible or not bool(torch.isfinite(self.method.v).all()):
             return
-        blocks = into_cones(self.problem, self._blocks(self.method))
+        blocks = into_cones(self.problem, self._blocks(self.method.v))
         value = self.problem.component_objective(self.number, blocks)
         if value < self.upper:
             self.upper, self.best = value, blocks
@@ -212,15 +217,24 @@ class Component:
             raise RuntimeError("the working set is empty")
         return self.method
 
-    def _objective(self, method: InteriorPoint) -> float:
-        """Objective of the iterate from its exact margins."""
+    def _take_best(self, method: InteriorPoint) -> None:
+        """Keep the iterate, or what is left of it without its small blocks, if it is the best so far."""
+        size = method.v.norm(dim=1)
+        for cut in (0.0, *_CUTS):
+            v = method.v * (size >= cut * size.max())[:, None]
+            value = self._objective(method, v)
+            if value < self.upper:
+                self.upper, self.best = value, self._blocks(v)
+
+    def _objective(self, method: InteriorPoint, v: Any) -> float:
+        """Objective of blocks in their cones from their exact margins."""
         loss = 0.0
-        for terms, image, y in zip(self.terms, self.images, method.image_values(method.theta()), strict=True):
+        for terms, image, y in zip(self.terms, self.images, method.image_values(method.layout.slots(v)), strict=True):
             margin = terms.sign * terms.sign[0] * y[:, 0]
             if image.robust:
                 margin = margin - gauge(y[:, 1:], self.problem.dual_norm)
             loss += float(terms.weight @ terms.loss.group_value(terms.offset - margin))
-        return loss + self.problem.beta * float(method.v.norm(dim=1).sum())
+        return loss + self.problem.beta * float(v.norm(dim=1).sum())
 
     def _keep(self, proof: Proof) -> None:
         """Remember a proof if its bound is the best one."""
@@ -272,12 +286,12 @@ class Component:
             return np.zeros(0)
         return np.linalg.norm(self._targets(proof, self.without.number) + self.without.lowering, axis=1)
 
-    def _let_leave(self, proof: Proof, vectors: Any, tolerance: float) -> None:
-        """Take out blocks that are small and whose price is well below beta."""
+    def _let_leave(self, proof: Proof, estimate: float, tolerance: float) -> None:
+        """Take out small blocks; their multipliers are kept, and they come back if their price stays above beta."""
         method = self._method()
-        size = method.v.norm(dim=1)
-        useless = (vectors.norm(dim=1) < _LEAVE_BELOW * self.problem.beta) & (size < _LEAVE_SIZE * size.max())
-        leaving = useless.cpu().numpy() & ~self.pinned[self.within]
+        size = method.v.norm(dim=1).cpu().numpy()
+        limit = min(_LEAVE_SIZE, _LEAVE_SHRUNK * estimate) * size.max()
+        leaving = (size < limit) & ~self.pinned[self.within]
         if leaving.sum() < max(1.0, _LEAVE_SHARE * len(leaving)) or leaving.all():
             return
         self.without = outside.joined([self.without, self._multipliers(proof, leaving, tolerance)])
@@ -292,10 +306,10 @@ class Component:
         least = 1e-3 * tolerance * problem.beta / (problem.rows.n * max(problem.rows.largest_norm(), 1e-300))
         return outside.sparse(problem, index, self.gate[index], mu, tilt, least)
 
-    def _early_pricing(self, estimate: float) -> bool:
+    def _early_pricing(self, estimate: float, tolerance: float) -> bool:
         """Whether blocks outside should be priced although the working set is not solved."""
-        due = [limit for limit in self._early if estimate < limit]
-        self._early = [limit for limit in self._early if estimate >= limit]
+        due = [share for share in self._early if estimate < max(share, 0.5 * tolerance)]
+        self._early = [share for share in self._early if share not in due]
         return bool(due) and len(self.without.number) > 0
 
     def _end_round(self, proof: Proof, tolerance: float, ended: bool) -> None:
@@ -315,7 +329,7 @@ class Component:
         own = self.without.number[doubtful]
         found, new_prices = self._priced(proof, own, tolerance)
         entering = (new_prices > beta * (1.0 + 0.1 * tolerance)) & self.alive[self.gate[own]]
-        most = max(_FEWEST, len(self.within))
+        most = max(_FEWEST, _MOST_GROWTH * len(self.within))
         if entering.sum() > most:  # prices of first order are bounds: those that are far off come first
             entering &= new_prices >= np.sort(new_prices[entering])[-most]
         better = new_prices < prices[doubtful]
@@ -332,9 +346,19 @@ class Component:
     def _priced(self, proof: Proof, index: np.ndarray, tolerance: float) -> tuple[outside.Multipliers, np.ndarray]:
         """Better multipliers of some blocks and their prices."""
         n, d = self.X.shape
-        if self.problem.robust or len(index) * n * d * d <= _EXACT_WORK:
-            return outside.priced(self.problem, index, self.gate[index], self._targets(proof, index), 1e-3 * tolerance)
-        return self._first_order(proof, index, _FIRST_ORDER_STEPS)
+        found, prices = self._first_order(proof, index, _FIRST_ORDER_STEPS)
+        left = np.flatnonzero(prices > self.problem.beta)
+        if not len(left) or not (self.problem.robust or len(left) * n * d * d <= _EXACT_WORK):
+            return found, prices
+        own = index[left]
+        exact, exact_prices = outside.priced(
+            self.problem, own, self.gate[own], self._targets(proof, own), 1e-3 * tolerance
+        )
+        done = np.flatnonzero(prices <= self.problem.beta)
+        order = np.argsort(np.concatenate([done, left]))
+        return outside.joined([found.take(done), exact]).take(order), np.concatenate([prices[done], exact_prices])[
+            order
+        ]
 
     def _first_order(self, proof: Proof, index: np.ndarray, steps: int) -> tuple[outside.Multipliers, np.ndarray]:
         targets = self._targets(proof, index)
@@ -347,11 +371,22 @@ class Component:
         for first in range(0, len(index), chunk):
             part = slice(first, first + chunk)
             signs = 2.0 * self.patterns[:, self._tensor(self.gate[index[part]])].T - 1.0
-            mu, price = self._cone_prices.lowered(self._tensor(targets[part]), signs, self.problem.beta, steps)
+            start = self._tensor(self._known(index[part]))
+            mu, price = self._cone_prices.lowered(self._tensor(targets[part]), signs, self.problem.beta, steps, start)
             gates = self.gate[index[part]]
             parts.append(outside.sparse(self.problem, index[part], gates, mu.cpu().numpy(), None, 0.0))
             prices.append(price.cpu().numpy())
         return outside.joined(parts), np.concatenate(prices)
+
+    def _known(self, index: np.ndarray) -> np.ndarray:
+        """Multipliers that blocks left with, (m, n)."""
+        place = np.full(len(self.gate), -1)
+        place[self.without.number] = np.arange(len(self.without.number))
+        result = np.zeros((len(index), len(self.X)))
+        for row, number in enumerate(place[index]):
+            own = slice(*self.without.indptr[number : number + 2])
+            result[row, self.without.rows[own]] = self.without.values[own]
+        return result
 
     # ---- answers
 

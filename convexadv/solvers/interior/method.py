@@ -22,7 +22,7 @@ _TO_THE_BOUNDARY = 0.98
 _SLACK = 5.0
 _MOST_PRODUCTS = 1 << 26
 """Entries of the products of all pairs of columns that are held; beyond, they are formed block by block."""
-_MOST_CORRECTORS = 2
+_MOST_CORRECTORS = 1
 _SHORT = 0.2
 _LEAST_CENTRING = 0.2
 """Until a full step has made the slacks true ones: centred steps are longer."""

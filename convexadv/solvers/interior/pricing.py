@@ -38,7 +38,7 @@ class ConePrices:
             value = float(v.norm())
         return 1.05 * value
 
-    def lowered(self, targets: Any, signs: Any, limit: float, steps: int) -> tuple[Any, Any]:
+    def lowered(self, targets: Any, signs: Any, limit: float, steps: int, start: Any) -> tuple[Any, Any]:
         """Multipliers (m, n) and prices (m,) of blocks with targets (m, D) and signs (m, n).
 
         Parameters
@@ -48,13 +48,15 @@ class ConePrices:
             Blocks whose price has come down to it are done.
         steps : int
             Largest number of steps.
+        start : tensor (m, n)
+            Multipliers to start from.
         """
         count = len(targets)
-        result = torch.zeros_like(signs)
-        prices = targets.norm(dim=1)
+        result = start * self.length
+        prices = (targets + (result * signs) @ self.unit).norm(dim=1)
         left = torch.nonzero(prices > limit)[:, 0]
         target, sign = targets[left], signs[left]
-        mu = ahead = torch.zeros_like(sign)
+        mu = ahead = result[left]
         momentum = 1.0
         for _ in range(steps):
             if not len(left):
