@@ -338,6 +338,22 @@ class TestDegenerate:
         assert solution.variables["raw"].shape[1] == P + 2
 
     @pytest.mark.parametrize("kind", KINDS)
+    def test_nothing_but_zeros(self, kind):
+        X, y, _, _, G = data()
+        solution = solve_patterns(KINDS[kind](0.0 * X, y, gates=G), "CLARABEL")
+        assert solution.status is Status.OPTIMAL, solution
+        assert solution.network.n_neurons == 0
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("loss", ["hinge", "logistic", "squared_hinge"])
+    def test_weights_of_all_sizes(self, kind, loss):
+        """The multiplier of a row of hardly any weight is noise over its weight: it must not spoil the bound."""
+        X, y, _, _, G = data()
+        weight = np.where(np.arange(N) % 2 == 0, 1.0, 1e-9)
+        problem = KINDS[kind](X, y, gates=G, radius=0.02, loss=loss, sample_weight=weight)
+        assert solve_patterns(problem, "CLARABEL").gap < 1e-6
+
+    @pytest.mark.parametrize("kind", KINDS)
     def test_gate_without_active_rows(self, kind):
         X, y, _, _, G = data()
         X[:, 0] = np.abs(X[:, 0]) + 1.0

@@ -13,7 +13,7 @@ from ...problems import AtomSet
 from ...problems.certificate import ConeMultipliers, GateShares
 from ...problems.patterns import PatternProblem
 from ...problems.terms import TermSet
-from .pattern_compiler import Margins, PatternCones, PatternProgram
+from .pattern_program import Margins, PatternCones, PatternProgram
 
 _NEGLIGIBLE = 1e-10
 """Multipliers of cones are left out if all that are change the price of their block by less than this part of beta."""
@@ -46,7 +46,8 @@ def _atoms(problem, number: int, terms: TermSet, program: PatternProgram, famili
     for family in families:
         place = 0, family.alternative, family.group
         z = _values(program, family, dual) / terms.weight[family.group]
-        multipliers[place] = z if terms.loss.signed else np.maximum(z, 0.0)
+        # a slight excess over the domain of the conjugate would shrink the multipliers of all rows
+        multipliers[place] = z if terms.loss.signed else np.clip(z, 0.0, terms.loss.upper)
         if points is not None and family.norms is not None:
             tilts = family.norms.tilts(program, dual, problem.perturbed)[family.pair]
             reach = terms.sign[family.alternative, family.group] * terms.radius[family.group]

@@ -15,7 +15,8 @@ from . import availability, pattern_memory
 from .answer import Answer
 from .driver import Answers
 from .pattern_atoms import pattern_parts
-from .pattern_compiler import PatternProgram, compile_patterns
+from .pattern_compiler import compile_patterns
+from .pattern_program import PatternProgram
 from .solve import runner
 
 _SMALL = 10.0 ** -np.arange(11)
@@ -23,7 +24,7 @@ _SMALL = 10.0 ** -np.arange(11)
 _OPEN = 1e-9
 """Part of the objective that dropping them may cost."""
 _NOTHING = 1e-12
-"""Relative size up to which they are."""
+"""Relative size up to which they are dropped in any case."""
 
 
 def solve_patterns(
@@ -39,11 +40,11 @@ def solve_patterns(
     """Solve the conic programme of a ReLU or gated ReLU problem in full.
 
     The components of the problem (one-vs-rest classes, outputs of a regression) are solved one after the other. Blocks of
-    negligible weights are dropped where the objective does not rise, and the others are moved into their cones; the
-    objective of the network is recomputed, and the lower bound is computed from the solver's multipliers by the problem
-    itself. The status is OPTIMAL only if the solver calls its answer solved **and** the measured gap is at most ``tol``
-    and the measured violation at most 1e-6; a solved answer that misses one of them is INACCURATE (with beta = 0:
-    UNCERTIFIED).
+    negligible weights are dropped where the objective does not rise (by more than 1e-9 of it), and the others are moved
+    into their cones; the objective of the network is recomputed, and the lower bound is computed from the solver's
+    multipliers by the problem itself. The status is OPTIMAL only if the solver calls its answer solved **and** the
+    measured gap is at most ``tol`` and the measured violation at most 1e-6; a solved answer that misses one of them is
+    INACCURATE (with beta = 0: UNCERTIFIED).
 
     Parameters
     ----------

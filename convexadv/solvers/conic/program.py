@@ -20,7 +20,7 @@ class Family:
     term : int
         Which set of terms.
     cone : str
-        "psd" (matrix inequalities), "nonnegative" (radius 0) or "zero" (squared loss of an output).
+        "psd" (matrix inequalities), "nonnegative", or "zero" (squared loss of an output).
     start : int
         First row within the rows of that cone.
     alternative, group : (l,) int
