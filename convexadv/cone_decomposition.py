@@ -202,7 +202,7 @@ def _summed(blocks: Blocks) -> Blocks:
     places = np.stack([blocks.gate, blocks.output])
     (gate, output), owner = np.unique(places, axis=1, return_inverse=True)
     vectors = np.zeros((len(gate), blocks.vectors.shape[1]))
-    np.add.at(vectors, owner.reshape(-1), blocks.vectors * blocks.side[:, None])
+    np.add.at(vectors, owner.reshape(-1), blocks.vectors)
     total = Blocks(gate, output, np.ones(len(gate)), vectors)
     return total.take(np.flatnonzero(np.linalg.norm(vectors, axis=1) > 0))
 

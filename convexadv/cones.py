@@ -148,7 +148,7 @@ class Cones:
         h = target + (mu * system.signs) @ self.unit
         if not self.robust:
             return h, None
-        total = np.maximum(mu @ self.radius, 1e-300)[:, None]
+        total = np.maximum(mu @ self.radius, 1e-100)[:, None]
         tilt = np.zeros_like(h)
         tilt[:, self.perturbed] = (1.0 - 4 * _EPS) * project_on_ball(h[:, self.perturbed] / total, 1.0, self.norm)
         return h - total * tilt, tilt
@@ -184,6 +184,10 @@ def project(cones: Cones, targets: np.ndarray, tol: float = 1e-13, max_steps: in
         system = part.system()
         found, mu = _nearest(part, system, unit, tol, max_steps)
         remainder, tilt = part.remainder(system, unit, mu)
+        useless = ~(np.linalg.norm(remainder, axis=1) <= 1.0)  # without multipliers the price is the target's length
+        if useless.any():
+            mu[useless] = 0.0
+            remainder, tilt = part.remainder(system, unit, mu)
         mass = 1.0 + (mu * (1.0 + part.radius * part.unit.shape[1] ** 0.5)).sum(1)
         rounding = 16 * _EPS * (4.0 + cones.n**0.5) * mass
         points[chosen], remainders[chosen] = scale * found, scale * remainder

@@ -160,12 +160,15 @@ def test_neurons_with_foreign_patterns_are_refused_and_boundary_neurons_are_not(
         assert problem.objective(good) == pytest.approx(problem.objective(foreign), rel=1e-12)
     X = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.3, 1.0], [0.0, 0.0]])
     problem = ReLUProblem(X, [0, 1, 0, 1, 0], gates=np.array([[-1.0], [2.0]]))  # active on rows 1, 2, 3 and 4
-    network = ReLUNetwork([[0.0, 1.0], [-1e-12, 1.0], [-1.0, 0.3]], [1.0, 1.0, 1.0], classes=[0, 1])
+    network = ReLUNetwork([[0.0, 1.0], [1e-12, 1.0], [-1.0, 0.3]], [1.0, 1.0, 1.0], classes=[0, 1])
     scores = network.scores(X)
     margins = np.array([-1, 1, -1, 1, -1]) * scores
     evaluation = problem.evaluate(network)
     assert evaluation.loss == pytest.approx(np.maximum(0, 1 - margins).mean(), rel=1e-9)
-    assert evaluation.violation <= 1e-12
+    assert evaluation.violation == pytest.approx(1e-12)
+    beyond = ReLUNetwork([[1e-8, 1.0]], [1.0], classes=[0, 1])
+    with pytest.raises(InputError, match=r"neuron 0 .* differs on 2 of 5 rows"):
+        problem.evaluate(beyond)
 
 
 def test_among_gates_that_differ_by_less_than_a_cosine_shows_the_right_one_is_found():

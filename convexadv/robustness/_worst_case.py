@@ -20,37 +20,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from .. import _labels
-from .._arrays import Array, is_tensor, to_numpy
+from .._arrays import to_numpy
 from .._network import class_margins
-from ..balls import check_norm
-from ..errors import InputError
 from ..losses import HARD
 from ..networks import PolynomialNetwork
 from ..problems.forms import QuadraticForms, WorstCase
-from ..problems.labels import per_row
 from ..problems.terms import Terms, TermSet
-from ..rows import Rows, check_finite
-from .pgd import Neighbourhood
+from ._query import EXACT_TOLERANCE, Found, Query
 
-EXACT_TOLERANCE = 1e-9
 _EPS = float(np.finfo(np.float64).eps)
 _BLOCK = 1 << 21  # numbers in the largest array of a block of rows
 _FORMS = 1 << 24  # numbers in the matrices of the pairs that are factorised together
 _LARGEST_TERM, _LARGEST_RADIUS = 1e280, 1e140  # beyond them products and squares overflow
-
-
-class Found(NamedTuple):
-    """Bounds (n,), whether they are attained (n,), and the best points (n, d) if wanted."""
-
-    lower: np.ndarray
-    exact: np.ndarray
-    point: np.ndarray | None
 
 
 class _Pairs(NamedTuple):
@@ -72,10 +58,11 @@ class _Block(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Checked arguments of :func:`convexadv.worst_case_margin`.
+    """A polynomial network and the rows asked about.
 
     Attributes
     ----------
+    query : Query
     neurons : (m, d)
     coefficients : (m, C)
         Divided by ``unit``.
@@ -83,67 +70,34 @@ class Task:
         The power of two that makes the largest coefficient lie between 1/2 and 1: oracles have tolerances.
     activation : (a, b, c)
     shift, scale : (d,)
-    X : (n, d) of any real dtype
-    labels : (n,) of int64
-        Class numbers.
-    radius : (n,)
-        In the units of X.
-    norm : str
-    device : torch.device or None
-        Where the results belong; None for NumPy arrays.
     """
 
+    query: Query
     neurons: np.ndarray
     coefficients: np.ndarray
     unit: float
     activation: tuple[float, float, float]
     shift: np.ndarray
     scale: np.ndarray
-    X: np.ndarray
-    labels: np.ndarray
-    radius: np.ndarray
-    norm: str
-    device: Any
 
     @classmethod
-    def of(cls, network: Any, X: Any, y: Any, radius: Any, norm: Any) -> Task:
-        """Check the arguments."""
-        if not isinstance(network, PolynomialNetwork):
-            raise InputError(
-                f"worst-case margins need a PolynomialNetwork, got {type(network).__name__}; attack takes "
-                "any torch module."
-            )
-        if network.classes is None:
-            raise InputError("margins need classes, and this network has none (it predicts values).")
-        check_norm(norm, ("l2", "linf"))
-        rows = Rows.of(X)
-        if rows.d != network.n_features:
-            raise InputError(f"X must have shape (n, {network.n_features}), got ({rows.n}, {rows.d}).")
-        check_finite(rows)
-        array = rows.take(np.arange(rows.n)) if isinstance(X, (list, tuple)) else to_numpy(X)
-        labels, radii = _labels.label_indices(y, network.classes, rows.n), per_row("radius", radius, rows.n)
+    def of(cls, query: Query, network: PolynomialNetwork) -> Task:
+        """Take the weights of the network, in float64."""
         parts = (network.neurons, network.coefficients, network.shift, network.scale)
         neurons, coefficients, shift, scale = (to_numpy(part, np.float64) for part in parts)
         unit = float(np.ldexp(1.0, np.frexp(abs(coefficients).max(initial=0.0))[1]))
-        coefficients = coefficients / unit
-        device = X.device if is_tensor(X) else None
-        weights = neurons, coefficients, unit, network.activation, shift, scale
-        return cls(*weights, array, labels, radii, norm, device)
-
-    def returned(self, array: np.ndarray) -> Array:
-        """Make the array one of the kind of X."""
-        return array if self.device is None else torch.from_numpy(array).to(self.device)
+        return cls(query, neurons, coefficients / unit, unit, network.activation, shift, scale)
 
     def solve(self, points: bool) -> Found:
         """Bound the margins of all rows, block by block."""
-        n = len(self.X)
+        n = len(self.query.X)
         lower, attained, size = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n)
-        point = np.array(self.X, dtype=np.float64) if points else None
+        point = np.array(self.query.X, dtype=np.float64) if points else None
         step = float(self.scale.min())  # unit of perturbations in the forms: D has entries of at most 1
-        robust = bool((self.radius > 0).any())
+        robust = bool((self.query.radius > 0).any())
         for pairs in self._pairs():
             stretch = step / self.scale
-            forms = QuadraticForms(self.neurons, pairs.weights, self.activation, stretch, robust, self.norm)
+            forms = QuadraticForms(self.neurons, pairs.weights, self.activation, stretch, robust, self.query.norm)
             for rows in self._blocks(pairs):
                 block = self._block(forms, pairs, rows, step, points)
                 lower[rows] = np.minimum(lower[rows], block.lower)
@@ -151,7 +105,7 @@ class Task:
                 better = block.attained < attained[rows]
                 attained[rows[better]] = block.attained[better]
                 if point is not None and block.delta is not None:
-                    point[rows[better]] = self._moved(rows[better], step * block.delta[better])
+                    point[rows[better]] = self.query.moved(rows[better], step * block.delta[better])
         finite = np.isfinite(lower)
         exact = attained - np.where(finite, lower, 0.0) <= EXACT_TOLERANCE * size
         return Found(self.unit * lower, exact & finite, point)
@@ -160,11 +114,11 @@ class Task:
         """Differences of outputs, with the rows of which each is a margin up to its sign."""
         (m, C), d = self.coefficients.shape, len(self.scale)
         if C == 1:
-            yield _Pairs(np.arange(len(self.X)), self.coefficients, abs(self.coefficients))
+            yield _Pairs(np.arange(len(self.query.X)), self.coefficients, abs(self.coefficients))
             return
         together = max(1, _FORMS // max(1, min(m, d)) ** 2)
-        for label in np.unique(self.labels):
-            rows, own = np.flatnonzero(self.labels == label), self.coefficients[:, [label]]
+        for label in np.unique(self.query.labels):
+            rows, own = np.flatnonzero(self.query.labels == label), self.coefficients[:, [label]]
             others = np.delete(self.coefficients, label, 1)
             for first in range(0, C - 1, together):
                 other = others[:, first : first + together]
@@ -173,17 +127,17 @@ class Task:
     def _blocks(self, pairs: _Pairs) -> Iterator[np.ndarray]:
         """Numbers of the rows that are solved together, so that memory does not grow with n."""
         (m, K), d = pairs.weights.shape, len(self.scale)
-        width = d + m + K * (min(m, d) if self.norm == "l2" else 5 * d)
+        width = d + m + K * (min(m, d) if self.query.norm == "l2" else 5 * d)
         size = max(1, _BLOCK // width)
         for first in range(0, len(pairs.rows), size):
             yield pairs.rows[first : first + size]
 
     def _block(self, forms: QuadraticForms, pairs: _Pairs, rows: np.ndarray, step: float, points: bool) -> _Block:
         """Solve some rows for some pairs; ``forms`` measures perturbations in multiples of ``step``."""
-        labels = self.labels[rows]
+        labels = self.query.labels[rows]
         with np.errstate(over="ignore", invalid="ignore"):  # such rows are found just below
-            radius = self.radius[rows] / step
-            z = (np.asarray(self.X[rows], dtype=np.float64) - self.shift) / self.scale
+            radius = self.query.radius[rows] / step
+            z = (np.asarray(self.query.X[rows], dtype=np.float64) - self.shift) / self.scale
             products = z @ self.neurons.T
             size, change, rounding = self._limits(forms, pairs, z, products, radius)
         sound = (rounding < _LARGEST_TERM / max(1.0, self.unit)).all(1) & (radius < _LARGEST_RADIUS)
@@ -206,7 +160,7 @@ class Task:
         """Bounds over the balls of the terms, their change, and rounding (top of the file), each (g, K)."""
         m, d = self.neurons.shape
         a, b, c = (abs(number) for number in self.activation)
-        dual = 2 if self.norm == "l2" else 1
+        dual = 2 if self.query.norm == "l2" else 1
         reach = radius[:, None] * np.linalg.norm(forms.stretched, dual, axis=1)
         longest = np.linalg.norm(self.neurons, axis=1).max(initial=0.0)  # 1 but for rounding
         length = longest * np.sqrt((z * z).sum(1))[:, None]
@@ -231,7 +185,7 @@ class Task:
         for k in np.unique(pair):
             rows = np.flatnonzero(pair == k)
             for part in worst[k].samples:  # none where no row has a ball
-                for candidate in _candidates(part.coordinates[:, 0, rows], radius[rows], self.norm):
+                for candidate in _candidates(part.coordinates[:, 0, rows], radius[rows], self.query.norm):
                     margin = self._margins(forms.moved(products[rows], candidate, part.basis), labels[rows])
                     better = margin < lowest[rows]
                     chosen = rows[better]
@@ -249,12 +203,6 @@ class Task:
     def _activated(self, products: np.ndarray) -> np.ndarray:
         a, b, c = self.activation
         return (a * products + b) * products + c
-
-    def _moved(self, rows: np.ndarray, delta: np.ndarray) -> np.ndarray:
-        """Rows plus perturbations, rounded so that they stay in the ball."""
-        centre = torch.from_numpy(np.array(self.X[rows], dtype=np.float64))
-        ball = Neighbourhood(centre, torch.from_numpy(self.radius[rows]), self.norm)
-        return ball.settle(centre + torch.from_numpy(delta)).numpy()
 
 
 def _terms(sign: np.ndarray, radius: np.ndarray, k: int, K: int) -> Terms:

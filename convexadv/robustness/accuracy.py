@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from .. import _labels
 from .._arrays import Array
+from .._network import Network
 from ..errors import InputError
-from ..networks import PolynomialNetwork
 from ..problems.labels import number
-from ._worst_case import Task
+from ._query import Query, Search
 from .attacks import attack
-from .certificates import certify
+from .certificates import certificate
+from .margins import MAX_BRANCHES
 
 METHODS = ("fgsm", "pgd")
 
@@ -28,7 +28,7 @@ class RobustAccuracy:
     Attributes
     ----------
     norm : str
-        "l2" or "linf".
+        "l1", "l2" or "linf".
     radii : (k,)
         In the units of X, in the order given.
     clean : float
@@ -77,7 +77,7 @@ class RobustAccuracy:
 
 
 def robust_accuracy(
-    network: PolynomialNetwork,
+    network: Network,
     X: Array,
     y: Any,
     radii: Any,
@@ -89,6 +89,9 @@ def robust_accuracy(
     restarts: int = 5,
     bounds: tuple[Any, Any] | None = None,
     batch_size: int | None = None,
+    complete: bool = False,
+    max_branches: int = MAX_BRANCHES,
+    time_limit: float | None = None,
 ) -> RobustAccuracy:
     """Measure the accuracy on the rows, under attacks, and for certain.
 
@@ -97,7 +100,7 @@ def robust_accuracy(
 
     Parameters
     ----------
-    network : PolynomialNetwork
+    network : PolynomialNetwork, ReLUNetwork or GatedReLUNetwork
         With classes.
     X : array or tensor (n, d)
         Raw inputs.
@@ -105,8 +108,8 @@ def robust_accuracy(
         Labels out of ``network.classes``.
     radii : float or sequence of k floats
         Radii >= 0 of the balls around all rows, in the units of X.
-    norm : {"l2", "linf"}
-        The ball.
+    norm : {"l2", "linf", "l1"}
+        The ball; "l1" for (gated) ReLU networks.
     attacks : sequence of "fgsm" and "pgd"
         Attacks to be made; a row is broken if one of them succeeds. Without any, ``attacked`` is the clean
         accuracy.
@@ -115,6 +118,8 @@ def robust_accuracy(
     steps, restarts, bounds, batch_size
         Of PGD, the box of the inputs, and the rows attacked together, as in :func:`attack`. The certificates
         make no use of the box.
+    complete, max_branches, time_limit
+        Of the certificates, as in :func:`certify`; the time limit is that of one radius.
 
     Returns
     -------
@@ -127,10 +132,9 @@ def robust_accuracy(
     """
     sizes = _radii(radii)
     methods = _methods(attacks)
-    task = Task.of(network, X, y, 0.0, norm)
-    rows = np.array(task.X, dtype=np.float64)
-    double = copy.deepcopy(network).double()
-    correct = double.predict(rows) == _labels.as_labels(y)
+    search = Search.of(complete, max_branches, time_limit)
+    query = Query.of(network, X, y, 0.0, norm)
+    query = replace(query, network=copy.deepcopy(network).double(), X=np.array(query.X, dtype=np.float64), device=None)
     options = {
         "random_state": random_state,
         "steps": steps,
@@ -138,18 +142,20 @@ def robust_accuracy(
         "bounds": bounds,
         "batch_size": batch_size,
     }
+    correct = query.predicted()
     certified: list[float] = []
     unbroken: dict[str, list[np.ndarray]] = {method: [] for method in methods}
     for radius in sizes:
-        certified.append(float(certify(double, rows, y, radius, norm).certified.mean()))
+        certified.append(float(np.mean(certificate(query.within(radius), search, radius).certified)))
         for method, kept in unbroken.items():
-            kept.append(~attack(double, rows, y, radius, norm, method, **options).success)
+            found = attack(query.network, query.X, query.y, radius, norm, method, **options)
+            kept.append(~found.success)
     attacked = [
         np.logical_and.reduce([correct, *(kept[k] for kept in unbroken.values())]).mean() for k in range(len(sizes))
     ]
     by_attack = {method: np.array([kept.mean() for kept in each]) for method, each in unbroken.items()}
     clean = float(correct.mean())
-    return RobustAccuracy(norm, sizes, clean, np.array(certified), np.array(attacked), by_attack, len(rows))
+    return RobustAccuracy(norm, sizes, clean, np.array(certified), np.array(attacked), by_attack, len(correct))
 
 
 def _radii(radii: Any) -> np.ndarray:

@@ -134,7 +134,7 @@ def attack(
         that is not differentiable.
     """
     settings = attack_settings(network, method, steps, step_size, restarts, loss)
-    check_norm(norm, ("linf", "l2"))
+    check_norm(norm, ("linf", "l2", "l1"))
     rows = float_rows(X)
     n, shape = len(rows), tuple(rows.shape[1:])
     flat = rows.reshape(n, -1)

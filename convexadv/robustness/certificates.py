@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .._arrays import Array, to_numpy
+from .._arrays import Array
+from .._network import Network
 from ..networks import PolynomialNetwork
-from ._worst_case import Task
-from .margins import radius_text
+from ._query import Query, Search
+from .margins import MAX_BRANCHES, answer, radius_text
 
-_METHODS = {
+_POLYNOMIAL = {
     "l2": "S-procedure: the exact worst case over the l2 ball",
     "linf": "diagonal multipliers: a lower bound over the linf ball",
 }
+_LINEAR = "linear bounds: exact where no neuron is undecided in the ball"
+_COMPLETE = "branch and bound over undecided neurons: exact in sign unless a limit is reached"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -29,7 +32,7 @@ class RobustnessCertificate:
     method : str
         How the bound was found, and whether it is exact.
     norm : str
-        "l2" or "linf".
+        "l1", "l2" or "linf".
     radius : float or (n,)
         As given, in the units of X.
     """
@@ -46,25 +49,31 @@ class RobustnessCertificate:
         return f"RobustnessCertificate({counts}, {ball}, method={self.method!r})"
 
 
-def certify(network: PolynomialNetwork, X: Array, y: Any, radius: Any, norm: str = "l2") -> RobustnessCertificate:
+def certify(
+    network: Network,
+    X: Array,
+    y: Any,
+    radius: Any,
+    norm: str = "l2",
+    *,
+    complete: bool = False,
+    max_branches: int = MAX_BRANCHES,
+    time_limit: float | None = None,
+) -> RobustnessCertificate:
     """Prove for each row, where possible, that every point of its ball is predicted as labelled.
 
-    A row is certified if :func:`worst_case_margin` finds a positive lower bound and the network, in its own
-    precision, predicts its label. For l2 the other rows can be broken, up to rounding; for linf some of them
-    may withstand every perturbation nevertheless.
+    A row is certified if a positive lower bound of its margin over the ball is found, as by
+    :func:`worst_case_margin`, and the network, in its own precision, predicts its label. Where that bound is
+    exact, the other rows can be broken, up to rounding; elsewhere some of them may withstand every perturbation
+    nevertheless.
 
     Parameters
     ----------
-    network : PolynomialNetwork
-        With classes.
-    X : array or tensor (n, d)
-        Raw inputs.
-    y : array-like (n,)
-        Labels out of ``network.classes``.
-    radius : float or (n,)
-        Radius r >= 0 of every ball, in the units of X.
-    norm : {"l2", "linf"}
-        The ball.
+    network, X, y, radius, norm
+        As of :func:`worst_case_margin`.
+    complete, max_branches, time_limit
+        As of :func:`worst_case_margin`, but the search for a row ends as soon as its bound is positive, or a
+        point is found that is not: the bounds are lower than they could be.
 
     Returns
     -------
@@ -75,9 +84,16 @@ def certify(network: PolynomialNetwork, X: Array, y: Any, radius: Any, norm: str
     InputError
         As :func:`worst_case_margin`.
     """
-    task = Task.of(network, X, y, radius, norm)
-    lower = task.solve(points=False).lower
-    correct = to_numpy(network.margins(task.X, y)) > 0
-    return RobustnessCertificate(
-        task.returned((lower > 0) & correct), task.returned(lower), _METHODS[norm], norm, radius
-    )
+    query, search = Query.of(network, X, y, radius, norm), Search.of(complete, max_branches, time_limit)
+    return certificate(query, search, radius)
+
+
+def certificate(query: Query, search: Search, radius: Any) -> RobustnessCertificate:
+    """Certify the rows of a query; ``radius`` is what the result says."""
+    lower = answer(query, replace(search, deciding=True), points=False).lower
+    if isinstance(query.network, PolynomialNetwork):
+        method = _POLYNOMIAL[query.norm]
+    else:
+        method = _COMPLETE if search.complete else _LINEAR
+    certified = query.returned((lower > 0) & query.correct())
+    return RobustnessCertificate(certified, query.returned(lower), method, query.norm, radius)

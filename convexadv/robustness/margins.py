@@ -1,4 +1,4 @@
-"""Worst-case margins over balls around rows: exact for l2, a lower bound for linf."""
+"""Worst-case margins over balls around rows: exact where that is known, lower bounds elsewhere."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
+from .._network import Network
+from ..errors import InputError
 from ..networks import PolynomialNetwork
+from . import _linear_bounds
+from ._query import Found, Query, Search
 from ._worst_case import Task
+
+MAX_BRANCHES = 200
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,12 +29,13 @@ class MarginResult:
         network overflows in float64.
     exact : (n,) bool
         Whether ``lower_bound`` is the worst-case margin itself: a perturbation in the ball attains it, to 1e-9
-        of the magnitude that the terms alpha_j s(u_j . z) of the margin can add up to in the ball.
+        of the magnitude that the terms of the margin (one a neuron) can add up to in the ball. A gated network
+        jumps: there the worst case may be a limit at the hyperplane of a gate.
     point : (n, d) or None
         Raw inputs in the ball around each row, with the smallest margin that was found; the minimiser where
         ``exact``, up to the rounding of its coordinates.
     norm : str
-        "l2" or "linf".
+        "l1", "l2" or "linf".
     radius : float or (n,)
         As given.
     """
@@ -45,8 +52,18 @@ class MarginResult:
         return f"MarginResult(rows={len(self.exact)}, {counts}, {ball})"
 
 
-def worst_case_margin(network: PolynomialNetwork, X: Array, y: Any, radius: Any, norm: str = "l2") -> MarginResult:
-    r"""Bound the margin of every row over its ball from below; exactly for l2.
+def worst_case_margin(
+    network: Network,
+    X: Array,
+    y: Any,
+    radius: Any,
+    norm: str = "l2",
+    *,
+    complete: bool = False,
+    max_branches: int = MAX_BRANCHES,
+    time_limit: float | None = None,
+) -> MarginResult:
+    r"""Bound the margin of every row over its ball from below, exactly where possible.
 
     worst_i = min over ||delta||_p <= r_i of margin_i(x_i + delta),
 
@@ -55,7 +72,7 @@ def worst_case_margin(network: PolynomialNetwork, X: Array, y: Any, radius: Any,
 
     Parameters
     ----------
-    network : PolynomialNetwork
+    network : PolynomialNetwork, ReLUNetwork or GatedReLUNetwork
         With classes.
     X : array or tensor (n, d)
         Raw inputs: the network's own shift and scale are applied to them.
@@ -63,10 +80,18 @@ def worst_case_margin(network: PolynomialNetwork, X: Array, y: Any, radius: Any,
         Labels out of ``network.classes``.
     radius : float or (n,)
         Radius r >= 0 of every ball, in the units of X. 0 gives the margin itself.
-    norm : {"l2", "linf"}
-        The ball. "l2": the exact minimum, by the S-procedure ([KLP24] Kuelbs, Lall, Pilanci, arXiv
-        2405.14033). "linf", where the minimum is NP-hard: the lower bound of diagonal multipliers, exact
-        where ``exact`` says so.
+    norm : {"l2", "linf", "l1"}
+        The ball. Polynomial networks: "l2", the exact minimum by the S-procedure ([KLP24] Kuelbs, Lall, Pilanci,
+        arXiv 2405.14033); "linf", where the minimum is NP-hard, the lower bound of diagonal multipliers. ReLU and
+        gated ReLU networks: any, by linear bounds of the neurons that are undecided in the ball (CROWN: Zhang,
+        Weng, Chen, Hsieh, Daniel, NeurIPS 2018), exact where no neuron is, or all of them bend the margin upwards.
+    complete : bool
+        Whether the linear bounds of (gated) ReLU networks are refined by branch and bound over undecided neurons
+        until they are exact or a limit is reached. The work may double with each such neuron.
+    max_branches : int
+        Branches that may be looked at for a row; those left behind count with the bounds they have.
+    time_limit : float, optional
+        Seconds after which no further branch is looked at. Results then depend on the machine.
 
     Returns
     -------
@@ -77,18 +102,30 @@ def worst_case_margin(network: PolynomialNetwork, X: Array, y: Any, radius: Any,
     ------
     InputError
         If the network is of another kind or has no classes, X has another number of features, no rows, or
-        values that are not finite numbers, a label is unknown, a radius is negative, or the norm is another
-        one.
+        values that are not finite numbers, a label is unknown, a radius is negative, the norm is another one, a
+        limit is out of range, or a complete search is not known (polynomial networks, linf).
 
     Notes
     -----
     The bounds hold for the network of these weights in exact arithmetic, and for its values in float64. A
     network in float32 adds the rounding of its own evaluation.
     """
-    task = Task.of(network, X, y, radius, norm)
-    found = task.solve(points=True)
-    point = None if found.point is None else task.returned(found.point)
-    return MarginResult(task.returned(found.lower), task.returned(found.exact), point, norm, radius)
+    query = Query.of(network, X, y, radius, norm)
+    found = answer(query, Search.of(complete, max_branches, time_limit), points=True)
+    point = None if found.point is None else query.returned(found.point)
+    return MarginResult(query.returned(found.lower), query.returned(found.exact), point, norm, radius)
+
+
+def answer(query: Query, search: Search, points: bool) -> Found:
+    """Bound the margins of a query with what its network calls for."""
+    if not isinstance(query.network, PolynomialNetwork):
+        return _linear_bounds.solve(query, search)
+    if search.complete and query.norm != "l2":
+        raise InputError(
+            f"complete=True was given for a PolynomialNetwork in {query.norm} balls, where no complete search is "
+            "known; leave it out, or use l2 balls, whose worst cases are exact."
+        )
+    return Task.of(query, query.network).solve(points)
 
 
 def radius_text(radius: Any) -> str:

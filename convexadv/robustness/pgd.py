@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 
 from .. import balls
+from .._arrays import Array, namespace
 from ..errors import InputError
 
 LossFunction = Callable[[torch.Tensor], "torch.Tensor | tuple[torch.Tensor, torch.Tensor]"]
+
+_HALVINGS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +28,7 @@ class Neighbourhood:
         Centres; inside the box.
     radius : tensor (n,)
         Radii in the units of the rows.
-    norm : "l2" or "linf"
+    norm : "l1", "l2" or "linf"
         Norm of the balls.
     low, high : tensor (d,) or None
         The box; None for no box.
@@ -35,7 +40,7 @@ class Neighbourhood:
     low: torch.Tensor | None = None
     high: torch.Tensor | None = None
 
-    def __getitem__(self, index: torch.Tensor | slice) -> Neighbourhood:
+    def __getitem__(self, index: Any) -> Neighbourhood:
         return Neighbourhood(self.rows[index], self.radius[index], self.norm, self.low, self.high)
 
     def project(self, points: torch.Tensor) -> torch.Tensor:
@@ -54,7 +59,8 @@ class Neighbourhood:
         if self.low is None or self.high is None:
             return self.rows + balls.project(delta, self.radius, self.norm)
         low, high = self.low - self.rows, self.high - self.rows
-        points = self.rows + balls.project_in_box(delta, self.radius, self.norm, low, high)
+        nearest = _project_l1_in_box if self.norm == "l1" else partial(balls.project_in_box, norm=self.norm)
+        points = self.rows + nearest(delta, self.radius, low=low, high=high)
         return torch.clip(points, self.low, self.high)
 
     def settle(self, points: torch.Tensor) -> torch.Tensor:
@@ -91,15 +97,9 @@ class Neighbourhood:
         Returns
         -------
         tensor (n, d)
-            The sign for linf, the normalised gradient for l2; zero where the gradient is zero.
+            As :func:`steepest`.
         """
-        gradient = torch.nan_to_num(gradient)
-        if self.norm == "linf":
-            return gradient.sign()
-        tiny = torch.finfo(gradient.dtype).tiny
-        # Scaled by the largest entry first: squares of small gradients underflow.
-        gradient = gradient / gradient.abs().amax(-1, keepdim=True).clamp_min(tiny)
-        return gradient / torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp_min(tiny)
+        return steepest(torch.nan_to_num(gradient), self.norm)
 
     def sample(self, generator: torch.Generator) -> torch.Tensor:
         """Draw one point a row, uniform in the ball, then projected on the box.
@@ -116,12 +116,46 @@ class Neighbourhood:
         shape = self.rows.shape
         if self.norm == "linf":
             delta = 2 * torch.rand(shape, generator=generator, dtype=self.rows.dtype) - 1
+        elif self.norm == "l1":  # of d + 1 exponential variables divided by their sum, d are uniform in the simplex
+            share = torch.empty((shape[0], shape[1] + 1), dtype=self.rows.dtype).exponential_(generator=generator)
+            sign = 2.0 * torch.randint(2, shape, generator=generator) - 1.0
+            delta = sign.to(share) * share[:, :-1] / share.sum(1, keepdim=True)
         else:
             delta = torch.randn(shape, generator=generator, dtype=self.rows.dtype)
             length = torch.rand((shape[0], 1), generator=generator, dtype=self.rows.dtype) ** (1 / shape[1])
             delta = delta * (length / torch.linalg.vector_norm(delta, dim=1, keepdim=True))
         radius = self.radius.to(self.rows.dtype)[:, None]
         return self.project(self.rows + radius * delta.to(self.rows.device))
+
+
+def steepest(gradient: Array, norm: str) -> Array:
+    """Find the directions of norm one along which linear functions grow most. NumPy and torch.
+
+    Parameters
+    ----------
+    gradient : (n, d)
+        Finite gradients.
+    norm : "l1", "l2" or "linf"
+        The norm.
+
+    Returns
+    -------
+    (n, d)
+        The sign for linf, the normalised gradient for l2, the sign of the largest entry (the first of them) for
+        l1; zero where the gradient is zero.
+    """
+    xp = namespace(gradient)
+    if norm == "linf":
+        return xp.sign(gradient)
+    tiny = xp.finfo(gradient.dtype).tiny
+    size = abs(gradient)
+    largest = xp.amax(size, -1)[:, None]
+    if norm == "l1":
+        hit = size == largest
+        return xp.where(hit & (hit.cumsum(-1) == 1), xp.sign(gradient), xp.zeros_like(gradient))
+    # Scaled by the largest entry first: squares of small gradients underflow.
+    gradient = gradient / xp.clip(largest, tiny, None)
+    return gradient / xp.clip(balls.gauge(gradient, "l2")[:, None], tiny, None)
 
 
 def projected_gradient(
@@ -180,6 +214,26 @@ def projected_gradient(
     with torch.no_grad():
         merit = _loss_and_merit(loss_fn(x))[1]
         return _better(x, merit, best, best_merit)[0]
+
+
+def _project_l1_in_box(delta: torch.Tensor, radius: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Nearest points of l1 balls in boxes around zero: clip(shrink(delta, t), low, high) for the least t >= 0 that fits.
+
+    The norm falls in t, piecewise linearly; its root is bracketed by halving, from the side that fits.
+    """
+    size, limit = delta.abs(), torch.where(delta > 0, high, -low)
+    radius = radius.to(delta)[:, None]
+
+    def length(t: torch.Tensor) -> torch.Tensor:
+        return torch.minimum((size - t).clamp_min(0), limit).sum(-1, keepdim=True)
+
+    misses, fits = torch.zeros_like(radius), size.amax(-1, keepdim=True)
+    for _ in range(_HALVINGS):
+        middle = (misses + fits) / 2
+        inside = length(middle) <= radius
+        misses, fits = torch.where(inside, misses, middle), torch.where(inside, middle, fits)
+    fits = torch.where(length(torch.zeros_like(radius)) <= radius, 0.0, fits)
+    return delta.sign() * torch.minimum((size - fits).clamp_min(0), limit)
 
 
 def _loss_and_merit(

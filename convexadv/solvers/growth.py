@@ -213,6 +213,4 @@ def _candidates(problem: PatternProblem, count: int, kind: str, generator: np.ra
 def _round(
     problem: PatternProblem, solution: Solution, priced: int, top: float, bound: float, added: int, seconds: float
 ) -> GrowthRound:
-    return GrowthRound(
-        problem.n_gates, solution.objective, solution.lower_bound, priced, top, bound, added, seconds
-    )
+    return GrowthRound(problem.n_gates, solution.objective, solution.lower_bound, priced, top, bound, added, seconds)

@@ -1,0 +1,223 @@
+r"""Hidden neurons of ReLU and gated ReLU networks, and their pieces over balls around rows, in float64.
+
+Every neuron adds to a difference f_y - f_c of outputs, with z = (x - shift) / scale,
+
+    phi_j = 1[s_j >= 0] l_j,      ReLU:  s_j = u_j . z + b_j,  l_j = (alpha_jy - alpha_jc) s_j,
+                                  gated: s_j = g_j . z + h_j,  l_j = (v_jy - v_jc) . z + b_jy - b_jc.
+
+Both forms are affine in the perturbation. A network with one output f is the pair (0, f). Perturbations e are
+measured in multiples of ``step``, the smallest scale, so that z moves by e * stretch with stretch <= 1.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .._arrays import to_numpy
+from .._network import Network, class_margins
+from .._units import in_units
+from ..balls import gauge, dual_norm_name
+from ..networks import ReLUNetwork
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+class Centres(NamedTuple):
+    """Rows at the centres of their balls; the ball of row i moves s_ij by at most ``reach``."""
+
+    z: np.ndarray
+    """(g, d) scaled inputs."""
+    radius: np.ndarray
+    """(g,) in steps."""
+    gate: np.ndarray
+    """(g, m) s_j."""
+    reach: np.ndarray
+    """(g, m)."""
+    slack: np.ndarray
+    """(g, m) at least the rounding errors of s_j anywhere in the ball, here and in the network's evaluation."""
+
+
+class Pieces(NamedTuple):
+    """The forms l_j of P pairs of a row and a difference of outputs; all (P, m).
+
+    ``low`` and ``high`` enclose what l_j can add or cost where the gate is open or closed: l_j >= low on the
+    part of the ball with s_j >= 0, l_j <= high on the part with s_j <= 0, and low <= 0 <= high.
+    """
+
+    value: np.ndarray
+    """l_j at the centre."""
+    reach: np.ndarray
+    """Most by which the ball moves it."""
+    low: np.ndarray
+    high: np.ndarray
+    size: np.ndarray
+    """Magnitude of what is added up in l_j, which its rounding error is relative to."""
+    most: np.ndarray
+    """Magnitude of its two terms over the ball."""
+
+
+class Neurons:
+    """What both kinds of neurons share: the gates, and margins at points.
+
+    Parameters
+    ----------
+    network : ReLUNetwork or GatedReLUNetwork
+    gates : (m, d)
+        In scaled inputs.
+    offsets : (m,)
+    norm : str
+        Of the balls.
+    """
+
+    def __init__(self, network: Network, gates: torch.Tensor, offsets: torch.Tensor, norm: str):
+        self.norm, self.dual = norm, dual_norm_name(norm)
+        self.shift, scale = to_numpy(network.shift, np.float64), to_numpy(network.scale, np.float64)
+        self.scale = scale
+        self.step = float(scale.min())
+        self.stretch = self.step / scale
+        self.gates, self.offsets = to_numpy(gates, np.float64), to_numpy(offsets, np.float64)
+        self.directions = self.gates * self.stretch
+        self.m, self.d = self.gates.shape
+        self._reach, self._length = gauge(self.directions, self.dual), gauge(self.gates, "l2")
+        self._network = in_units(copy.deepcopy(network).cpu().double(), network.shift, network.scale)
+
+    def centres(self, X: np.ndarray, radius: np.ndarray) -> Centres:
+        """Evaluate the gates at rows (g, d) with radii (g,), both in raw units."""
+        z = (np.asarray(X, dtype=np.float64) - self.shift) / self.scale
+        radius = radius / self.step
+        reach = radius[:, None] * self._reach
+        size = gauge(z, "l2")[:, None] * self._length + abs(self.offsets) + reach
+        return Centres(z, radius, z @ self.gates.T + self.offsets, reach, self.rounding * size)
+
+    @property
+    def rounding(self) -> float:
+        """Errors of sums over features and neurons, relative to the magnitudes that are added up."""
+        return 8.0 * (self.d + self.m + 8) * EPS
+
+    def margins(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Margins (g,) of the network at scaled inputs (g, d)."""
+        scores = torch.as_tensor(self._network.scores(z))
+        return class_margins(scores, torch.as_tensor(labels)).numpy()
+
+
+class ReLUNeurons(Neurons):
+    """Neurons whose linear part is a multiple of their gate."""
+
+    def __init__(self, network: ReLUNetwork, norm: str):
+        super().__init__(network, network.neurons, network.biases, norm)
+        self.coefficients = _two_or_more(to_numpy(network.coefficients, np.float64))
+        self.outputs = self.coefficients.shape[1]
+
+    def _weights(self, label: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return self.coefficients.T[label] - self.coefficients.T[other]
+
+    def pieces(self, centres: Centres, row: np.ndarray, label: np.ndarray, other: np.ndarray) -> Pieces:
+        """Evaluate l_j for pairs (P,) of a row and two outputs."""
+        weight, gate = self._weights(label, other), centres.gate[row]
+        both = abs(self.coefficients.T[label]) + abs(self.coefficients.T[other])
+        reach, slack = centres.reach[row], centres.slack[row]
+        top, bottom = gate + reach + slack, gate - reach - slack
+        low, high = np.minimum(0.0, weight * top), np.maximum(0.0, weight * bottom)
+        size, most = both * (slack / self.rounding), both * (abs(gate) + reach)
+        return Pieces(weight * gate, abs(weight) * reach, low, high, size, most)
+
+    def pull(self, label: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """Gradients (P, d) of sum_j share_j l_j in e."""
+        return (share * self._weights(label, other)) @ self.directions
+
+    def push(self, label: np.ndarray, other: np.ndarray, e: np.ndarray) -> np.ndarray:
+        """Changes (P, m) of l_j under e (P, d)."""
+        return self._weights(label, other) * (e @ self.directions.T)
+
+    def vectors(self, label: np.ndarray, other: np.ndarray, neuron: np.ndarray) -> np.ndarray:
+        """Gradients (P, d) of one l_j a pair."""
+        weight = self.coefficients[neuron, label] - self.coefficients[neuron, other]
+        return weight[:, None] * self.directions[neuron]
+
+    def lengths(self, label: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Euclidean norms (P, m) of the gradients of l_j."""
+        return abs(self._weights(label, other)) * gauge(self.directions, "l2")
+
+
+class GatedNeurons(Neurons):
+    """Neurons whose linear part has nothing to do with their gate."""
+
+    def __init__(self, network, norm: str):
+        super().__init__(network, network.gates, network.gate_biases, norm)
+        weights = _two_or_more(to_numpy(network.weights, np.float64))
+        self.weights = np.ascontiguousarray(weights.transpose(2, 0, 1))  # (C, m, d)
+        self.biases = _two_or_more(to_numpy(network.biases, np.float64)).T  # (C, m)
+        self.outputs = len(self.weights)
+        self.linear = self.weights * self.stretch
+        self._linear_reach, self._linear_length = gauge(self.linear, self.dual), gauge(self.weights, "l2")
+        shape = (self.outputs, self.outputs, self.m)
+        self._pair_reach, self._rest, self._multiplier, self._lengths = (np.zeros(shape) for _ in range(4))
+        square = (self.directions**2).sum(1)
+        for label in range(self.outputs):
+            for other in range(self.outputs):
+                difference = self.linear[label] - self.linear[other]
+                parallel = (difference * self.directions).sum(1)
+                multiplier = np.maximum(0.0, parallel / np.where(square > 0, square, 1.0))
+                self._multiplier[label, other] = multiplier
+                self._pair_reach[label, other] = gauge(difference, self.dual)
+                self._lengths[label, other] = gauge(difference, "l2")
+                self._rest[label, other] = gauge(difference - multiplier[:, None] * self.directions, self.dual)
+
+    def pieces(self, centres: Centres, row: np.ndarray, label: np.ndarray, other: np.ndarray) -> Pieces:
+        """Evaluate l_j for pairs (P,) of a row and two outputs.
+
+        ``low`` is the better of two Lagrange bounds l_j - mu s_j >= ... on the half ball: mu = 0, and the mu >= 0
+        that leaves least of the gradient.
+        """
+        inner = np.einsum("gd,cmd->gcm", centres.z, self.weights, optimize=True) + self.biases
+        radius = centres.radius[:, None, None]
+        length = gauge(centres.z, "l2")[:, None, None] * self._linear_length
+        size = length + abs(self.biases) + radius * self._linear_reach
+        most = abs(inner) + radius * self._linear_reach
+        value, radius = inner[row, label] - inner[row, other], radius[row, 0]
+        reach = radius * self._pair_reach[label, other]
+        mu, rest = self._multiplier[label, other], radius * self._rest[label, other]
+        gate, slack = centres.gate[row], centres.slack[row]
+        low = np.maximum(value - reach, value - mu * (gate + slack) - rest)
+        high = np.minimum(value + reach, value - mu * (gate - slack) + rest)
+        return Pieces(
+            value,
+            reach,
+            np.minimum(0.0, low),
+            np.maximum(0.0, high),
+            size[row, label] + size[row, other],
+            most[row, label] + most[row, other],
+        )
+
+    def pull(self, label: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """Gradients (P, d) of sum_j share_j l_j in e."""
+        total = np.zeros((len(share), self.d))
+        for sign, outputs in ((1.0, label), (-1.0, other)):
+            for output in np.unique(outputs):
+                total[outputs == output] += sign * (share[outputs == output] @ self.linear[output])
+        return total
+
+    def push(self, label: np.ndarray, other: np.ndarray, e: np.ndarray) -> np.ndarray:
+        """Changes (P, m) of l_j under e (P, d)."""
+        total = np.zeros((len(e), self.m))
+        for sign, outputs in ((1.0, label), (-1.0, other)):
+            for output in np.unique(outputs):
+                total[outputs == output] += sign * (e[outputs == output] @ self.linear[output].T)
+        return total
+
+    def vectors(self, label: np.ndarray, other: np.ndarray, neuron: np.ndarray) -> np.ndarray:
+        """Gradients (P, d) of one l_j a pair."""
+        return self.linear[label, neuron] - self.linear[other, neuron]
+
+    def lengths(self, label: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Euclidean norms (P, m) of the gradients of l_j."""
+        return self._lengths[label, other]
+
+
+def _two_or_more(outputs: np.ndarray) -> np.ndarray:
+    """A column of zeros before a single last one: f > 0 speaks for the second class."""
+    return np.concatenate([np.zeros_like(outputs), outputs], -1) if outputs.shape[-1] == 1 else outputs

@@ -1,0 +1,144 @@
+"""What is asked about worst-case margins, checked once for margins, certificates and accuracies; and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .. import _labels
+from .._arrays import Array, is_tensor, to_numpy
+from .._network import Network
+from ..balls import NORMS, check_norm
+from ..errors import InputError
+from ..networks import GatedReLUNetwork, PolynomialNetwork, ReLUNetwork
+from ..problems.labels import number, per_row
+from ..rows import Rows, check_finite
+from .pgd import Neighbourhood
+
+EXACT_TOLERANCE = 1e-9
+"""A bound is exact if a point attains it to this part of what the terms of the margin can add up to in the ball."""
+
+
+class Found(NamedTuple):
+    """Bounds (n,), whether they are attained (n,), and the best points (n, d) if wanted."""
+
+    lower: np.ndarray
+    exact: np.ndarray
+    point: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """How far a worst case is sought beyond the linear bounds, as in :func:`convexadv.worst_case_margin`.
+
+    Attributes
+    ----------
+    complete : bool
+    max_branches : int
+    time_limit : float or None
+        In seconds.
+    deciding : bool
+        Whether the sign of a worst case is all that is wanted.
+    """
+
+    complete: bool
+    max_branches: int
+    time_limit: float | None
+    deciding: bool = False
+
+    @classmethod
+    def of(cls, complete: Any, max_branches: Any, time_limit: Any) -> Search:
+        """Check the arguments."""
+        if not isinstance(complete, (bool, np.bool_)):
+            raise InputError(f"complete must be True or False, got {complete!r}.")
+        limit = None if time_limit is None else number("time_limit", time_limit)
+        return cls(bool(complete), positive_integer("max_branches", max_branches), limit)
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """Checked arguments: a network, rows and their balls.
+
+    Attributes
+    ----------
+    network : PolynomialNetwork, ReLUNetwork or GatedReLUNetwork
+        With classes.
+    X : (n, d) of any real dtype
+    labels : (n,) of int64
+        Class numbers.
+    radius : (n,)
+        In the units of X.
+    norm : str
+    device : torch.device or None
+        Where the results belong; None for NumPy arrays.
+    """
+
+    network: Network
+    X: np.ndarray
+    labels: np.ndarray
+    radius: np.ndarray
+    norm: str
+    device: Any
+
+    @classmethod
+    def of(cls, network: Any, X: Any, y: Any, radius: Any, norm: Any) -> Query:
+        """Check the arguments."""
+        if not isinstance(network, (PolynomialNetwork, ReLUNetwork, GatedReLUNetwork)):
+            raise InputError(
+                "worst-case margins need a PolynomialNetwork, ReLUNetwork or GatedReLUNetwork, got "
+                f"{type(network).__name__}; attack takes any torch module."
+            )
+        if network.classes is None:
+            raise InputError("margins need classes, and this network has none (it predicts values).")
+        check_norm(norm, ("l2", "linf") if isinstance(network, PolynomialNetwork) else NORMS)
+        rows = Rows.of(X)
+        if rows.d != network.n_features:
+            raise InputError(f"X must have shape (n, {network.n_features}), got ({rows.n}, {rows.d}).")
+        check_finite(rows)
+        array = rows.take(np.arange(rows.n)) if isinstance(X, (list, tuple)) else to_numpy(X)
+        labels, radii = _labels.label_indices(y, network.classes, rows.n), per_row("radius", radius, rows.n)
+        return cls(network, array, labels, radii, norm, X.device if is_tensor(X) else None)
+
+    def within(self, radius: float) -> Query:
+        """The same with another radius, of all rows."""
+        return replace(self, radius=np.full(len(self.X), radius))
+
+    @property
+    def y(self) -> np.ndarray:
+        """Labels (n,) as the classes of the network have them."""
+        assert self.network.classes is not None
+        return self.network.classes[self.labels]
+
+    def predicted(self) -> np.ndarray:
+        """Which rows (n,) the network, in its own precision, predicts as labelled."""
+        return np.asarray(self.network.predict(self.X)) == self.y
+
+    def correct(self) -> np.ndarray:
+        """Which rows (n,) have a positive margin in the network's own precision."""
+        return to_numpy(self.network.margins(self.X, self.y)) > 0
+
+    def returned(self, array: np.ndarray) -> Array:
+        """Make the array one of the kind of X."""
+        return array if self.device is None else torch.from_numpy(array).to(self.device)
+
+    def moved(self, rows: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """Some rows plus perturbations (g, d) in the units of X, rounded so that they stay in the ball."""
+        centre = torch.from_numpy(np.array(self.X[rows], dtype=np.float64))
+        ball = Neighbourhood(centre, torch.from_numpy(self.radius[rows]), self.norm)
+        return ball.settle(centre + torch.from_numpy(delta)).numpy()
+
+    def blocks(self, size: int) -> Iterator[np.ndarray]:
+        """Numbers of rows that are worked on together."""
+        for first in range(0, len(self.X), max(1, size)):
+            yield np.arange(first, min(first + max(1, size), len(self.X)))
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Check an integer of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InputError(f"{name} must be an integer of 1 or more, got {value!r}.")
+    return int(value)
