@@ -1,0 +1,181 @@
+"""Components of a gated ReLU problem: weights, best objective, best proof, and the method that suits the terms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..problems import bound
+from ..problems.blocks import Blocks
+from ..problems.bound import Atoms
+from ..problems.certificate import AtomSet, GateShares
+from ..problems.gated import GatedReLUProblem
+from .gated_model import Duals, GatedModel
+from .proximal import Accelerated
+from .semismooth import SemismoothNewton, suits
+
+_STEPS = 30
+"""Gradient steps between two looks at the bound."""
+_KEPT = 0.9
+"""Gates whose price is above this share of the largest of beta and the largest price stay in the working set."""
+
+
+class GatedComponent:
+    """What both methods share.
+
+    Parameters
+    ----------
+    problem : GatedReLUProblem
+    number : int
+    model : GatedModel
+    V : tensor (outputs, P, D)
+        Weights to start from.
+    """
+
+    def __init__(self, problem: GatedReLUProblem, number: int, model: GatedModel, V: Any):
+        self.problem, self.number, self.model, self.V = problem, number, model, V
+        self.outputs, self.exact_terms = problem.components[number].outputs, problem.arrays(number)
+        self.zero = sum(float(each.weight @ each.loss.group_value(each.offset)) for each in self.exact_terms)
+        self.upper, self.lower, self.rounds = self.zero, -1.0, 0
+        self.best = torch.zeros_like(V)
+
+    @property
+    def scale(self) -> float:
+        """What gaps of this component are relative to."""
+        return max(abs(self.upper), 1e-3 * self.zero, 1e-300)
+
+    @property
+    def gap(self) -> float:
+        """Relative gap of this component."""
+        return (self.upper - self.lower) / self.scale
+
+    def size(self) -> int:
+        """Blocks in use."""
+        return int((self.V.norm(dim=2) > 0).sum())
+
+    def advance(self) -> None:
+        """One round of the method, and what it proves."""
+        raise NotImplementedError
+
+    def _keep(self, value: float, V: Any, duals: Duals, kappa: float) -> None:
+        """Remember weights and dual variables if they are the best so far."""
+        if value < self.upper:
+            self.upper, self.best = value, V
+        atoms = [
+            Atoms(terms, z.cpu().numpy()[None], None, None)
+            for terms, z in zip(self.exact_terms, duals.multipliers, strict=True)
+        ]
+        bound_, _ = bound.scaled_value(atoms, kappa, self.problem.beta)
+        if max(bound_, 0.0) > self.lower:
+            self.lower, self.duals = max(bound_, 0.0), duals
+
+    def certificate(self) -> tuple[list[AtomSet], list[GateShares]]:
+        """Atoms and shares that prove :attr:`lower`."""
+        atoms, shares = [], []
+        for term, terms in enumerate(self.exact_terms):
+            z = self.duals.multipliers[term].cpu().numpy()
+            points = self.duals.points[term]
+            coordinates = None if points is None else (terms.sign[..., None] * points.cpu().numpy())[None]
+            atoms.append(AtomSet(self.number, term, z[None], coordinates))
+            if self.duals.shares[term] is None:
+                continue
+            share = self.duals.shares[term].cpu().numpy()
+            alternative, group, gate = np.nonzero(share)
+            own = share[alternative, group, gate]
+            tilt = -self.duals.tilts[term].permute(1, 0, 2).cpu().numpy()
+            shares.append(GateShares(self.number, term, alternative, group, gate, own, tilt))
+        return atoms, shares
+
+    def blocks(self) -> Blocks:
+        """The best weights as blocks of the network's outputs."""
+        values = self.best.cpu().numpy()
+        output, gate = np.nonzero((values != 0).any(2))
+        return Blocks(gate, self.outputs[output], np.ones(len(gate)), values[output, gate])
+
+
+class NewtonComponent(GatedComponent):
+    """A component solved by the semismooth Newton method."""
+
+    def __init__(self, problem: GatedReLUProblem, number: int, model: GatedModel, V: Any):
+        super().__init__(problem, number, model, V)
+        self.method = SemismoothNewton(model, problem.beta, V[0])
+        self._look()
+
+    def advance(self) -> None:
+        """One Newton step or proximal point."""
+        self.method.advance(max(self.upper - self.lower, 1e-14 * self.scale))
+        self.rounds += 1
+        self._look()
+
+    def _look(self) -> None:
+        method = self.method
+        self.V = method.S[None]
+        duals = Duals([method.z[None]], [None], [None], [None])
+        self._keep(method.objective(), self.V, duals, float(method.q.norm(dim=1).max()))
+
+
+class GradientComponent(GatedComponent):
+    """A component solved by accelerated proximal gradients on smoothed losses."""
+
+    def __init__(self, problem: GatedReLUProblem, number: int, model: GatedModel, V: Any):
+        super().__init__(problem, number, model, V)
+        self.lipschitz = 1.0
+        self._state: Accelerated | None = None
+        self._gates: Any = None
+        self._look()
+
+    def advance(self) -> None:
+        """Some gradient steps."""
+        model = self.model
+        whole = any(terms.robust for terms in model.terms)
+        gates = torch.arange(self.V.shape[1], device=self.V.device) if whole else self.used
+        same = self._gates is not None and len(gates) == len(self._gates) and bool((gates == self._gates).all())
+        if self._state is None or not same or not model.smooth:
+            fresh = Accelerated(
+                model if whole else model.over(gates), self.problem.beta, self.V[:, gates], self.lipschitz
+            )
+            if self._state is not None and same:
+                fresh.previous, fresh.momentum, fresh.point = (
+                    self._state.previous,
+                    self._state.momentum,
+                    self._state.point,
+                )
+            self._state, self._gates = fresh, gates
+        moved = self._state.run(_STEPS)
+        self.lipschitz = self._state.lipschitz
+        self.V = torch.zeros_like(self.V)
+        self.V[:, gates] = moved
+        self.rounds += 1
+        self._look()
+
+    def _look(self) -> None:
+        """Objective and bound at the weights, the working set, and new centres."""
+        _, q, duals = self.model.evaluate(self.V)
+        value = self.model.exact_loss(self.V) + self.problem.beta * float(self.V.norm(dim=2).sum())
+        prices = q.norm(dim=2)
+        self._keep(value, self.V, duals, float(prices.max()))
+        self.model.move_centres(duals)
+        used = (prices > _KEPT * max(self.problem.beta, 0.3 * float(prices.max()))) | (self.V.norm(dim=2) > 0)
+        self.used = torch.nonzero(used.any(0))[:, 0]
+
+
+def component_of(problem: GatedReLUProblem, number: int, X: Any, known: Blocks | None) -> GatedComponent:
+    """The component with the method that suits its terms.
+
+    Parameters
+    ----------
+    problem : GatedReLUProblem
+    number : int
+    X : tensor (n, D)
+    known : Blocks or None
+        Where to start.
+    """
+    model = GatedModel(problem, number, X)
+    start = np.zeros((model.outputs, problem.n_gates, X.shape[1]))
+    if known is not None:
+        own = known.of_outputs(problem.components[number].outputs)
+        np.add.at(start, (own.output, own.gate), own.vectors)
+    V = torch.as_tensor(start, device=X.device)
+    return (NewtonComponent if suits(model) else GradientComponent)(problem, number, model, V)
