@@ -28,6 +28,8 @@ from convexadv.cli.output import table
 NAME = "benchmarks.speed_relu"
 BETA = 1e-3
 RHOS = (1e-4, 1e-3, 3e-3, 1e-2, 1.5e-2, 2e-2, 3e-2, 1e-1, 1.0)
+_LONG = 15.0
+"""Seconds after which a solve is not repeated."""
 _FAR = 1e-6
 """Relative violation beyond which a point is off the cones."""
 _HEADER = (
@@ -57,7 +59,7 @@ class Size:
 
 SIZES = {
     "relu-500": Size("relu", 500, 20, 100, 1e-4, ("torch", "CLARABEL", "SCS", "pyscnn", "CRONOS")),
-    "relu-2000": Size("relu", 2000, 50, 500, 1e-3, ("torch", "pyscnn")),
+    "relu-2000": Size("relu", 2000, 50, 500, 1e-3, ("torch",)),
     "gated-500": Size("gated", 500, 20, 100, 1e-4, ("torch", "CLARABEL", "pyscnn")),
     "gated-2000": Size("gated", 2000, 50, 500, 1e-4, ("torch", "pyscnn")),
     "gated-4000": Size("gated", 4000, 100, 500, 1e-4, ("torch", "pyscnn")),
@@ -132,11 +134,13 @@ def _run(size: Size, solver: str, arguments: argparse.Namespace) -> dict[str, An
             **_judged(problem, solution),
         }
     times = []
-    for _ in range(4):  # the first run starts threads and loads libraries
+    small = Size(size.model, 200, size.d, 20, size.tol, ())
+    ca.solve(problem_of(small), tol=size.tol)  # starts threads and loads libraries
+    while len(times) < 3 and sum(times) < _LONG:
         start = time.perf_counter()
         solution = ca.solve(problem, tol=size.tol)
         times.append(time.perf_counter() - start)
-    return {"seconds": float(np.median(times[1:])), "all_seconds": times[1:], **_judged(problem, solution)}
+    return {"seconds": float(np.median(times)), "all_seconds": times, **_judged(problem, solution)}
 
 
 def _judged(problem: Any, solution: Any) -> dict[str, Any]:
@@ -225,7 +229,7 @@ def _cronos(size: Size) -> dict[str, Any]:
     best = ca.solve(problem_of(size), tol=1e-6).objective
     runs = []
     for rho in RHOS:
-        result = cronos(X, y, X @ G > 0, BETA, rho, time_limit=20.0)
+        result = cronos(X, y, X @ G > 0, BETA, rho, time_limit=12.0)
         history = np.asarray(result.history)
         close = (np.abs(history[:, 1] / best - 1) <= size.tol) & (history[:, 2] <= size.tol)
         seconds = float(history[np.argmax(close), 0]) if close.any() else None

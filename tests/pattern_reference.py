@@ -58,8 +58,8 @@ def optimum(problem, solver: str = "CLARABEL", **options) -> float:
         elif C == 1:
             terms.append(weight[i] * loss(margin(i, unit[0], 1.0 if problem.targets[i] == 1 else -1.0)))
         elif problem.multiclass == "ovr":
-            for c in range(C):
-                terms.append(weight[i] * loss(margin(i, unit[c], 1.0 if problem.targets[i] == c else -1.0)))
+            signs = np.where(problem.targets[i] == np.arange(C), 1.0, -1.0)
+            terms += [weight[i] * loss(margin(i, unit[c], signs[c])) for c in range(C)]
         else:
             own = problem.targets[i]
             terms += [weight[i] * loss(margin(i, unit[own] - unit[c], 1.0)) for c in range(C) if c != own]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -18,14 +20,16 @@ def rows():
 
 
 @pytest.mark.parametrize("kind", [ca.ReLUProblem, ca.GatedReLUProblem])
-@pytest.mark.parametrize("settings", [{}, {"fit_intercept": True, "loss": "logistic"}, {"radius": 0.005, "norm": "linf"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"fit_intercept": True, "loss": "logistic"}, {"radius": 0.005, "norm": "linf"}]
+)
 def test_the_objective_falls_and_the_first_gates_stay(kind, settings, rows) -> None:
     X, y, _ = rows
     problem = kind(X, y, n_gates=6, beta=0.005, **settings)
     growth = grow_patterns(problem, rounds=2, candidates=60, most_added=8)
     objectives = [each.objective for each in growth.rounds]
     assert objectives[-1] < objectives[0] * 0.98
-    assert all(later <= earlier * (1 + 1e-4) for earlier, later in zip(objectives, objectives[1:], strict=False))
+    assert all(later <= earlier * (1 + 1e-4) for earlier, later in itertools.pairwise(objectives))
     assert growth.improvement == pytest.approx((objectives[0] - objectives[-1]) / objectives[0])
     np.testing.assert_array_equal(growth.problem.gates[:, :6], problem.gates)
     assert growth.problem.n_gates == 6 + sum(each.added for each in growth.rounds)
@@ -42,7 +46,9 @@ def test_the_bound_over_the_candidates_bounds_their_programme(kind, rows) -> Non
     price, bound = prices_of(new, solution.certificate)
     together = ca.solve(problem.with_gates(np.concatenate([problem.gates, new.gates], 1)))
     assert min(bound, solution.lower_bound) <= together.objective
-    assert bound == pytest.approx(solution.objective * problem.beta / price.max(), rel=1e-3)  # hinge: linear in the scaling
+    assert bound == pytest.approx(
+        solution.objective * problem.beta / price.max(), rel=1e-3
+    )  # hinge: linear in the scaling
     helpful = price > problem.beta * 1.01
     assert helpful.any()
     rest = problem.with_gates(np.concatenate([problem.gates, new.gates[:, ~helpful]], 1))
@@ -53,7 +59,9 @@ def test_it_ends_when_every_pattern_is_known() -> None:
     X = np.array([[1.0], [2.0], [-1.0]])
     problem = ca.ReLUProblem(X, [1, 1, -1], gates=[[1.0, -1.0]])
     growth = grow_patterns(problem, rounds=3)
-    assert growth.problem.n_gates == 2 and growth.improvement == 0.0 and len(growth.rounds) == 1
+    assert growth.problem.n_gates == 2
+    assert growth.improvement == 0.0
+    assert len(growth.rounds) == 1
 
 
 def test_the_same_call_gives_the_same_gates(rows) -> None:

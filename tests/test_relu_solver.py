@@ -92,7 +92,9 @@ def test_dead_patterns_are_reported_and_left_out() -> None:
     assert solution.objective == pytest.approx(optimum(problem), rel=1e-6)
     everything_dead = ca.ReLUProblem(sets["X"], sets["two"], n_gates=8, radius=2.0, norm="linf")
     zero = ca.solve(everything_dead)
-    assert zero.status.ok and zero.network.n_neurons == 0 and zero.objective == pytest.approx(1.0)
+    assert zero.status.ok
+    assert zero.network.n_neurons == 0
+    assert zero.objective == pytest.approx(1.0)
 
 
 def test_flat_cones_are_left_out_and_the_bound_stays_honest() -> None:
@@ -104,7 +106,8 @@ def test_flat_cones_are_left_out_and_the_bound_stays_honest() -> None:
     problem = ca.ReLUProblem(X, y, gates=np.array([[1.0, 0, 0, 1], [0, -1.0, 0, 1], [0, 0, 1.0, 1]]), beta=0.01)
     solution, reference = ca.solve(problem, tol=1e-5), optimum(problem)
     assert solution.violation == 0.0
-    assert solution.lower_bound <= reference * (1 + 1e-7) and reference <= solution.objective * (1 + 1e-6)
+    assert solution.lower_bound <= reference * (1 + 1e-7)
+    assert reference <= solution.objective * (1 + 1e-6)
     assert solution.variables["flat_gates"].any()
 
 
@@ -139,10 +142,12 @@ def test_history_callback_and_limits() -> None:
     problem = ca.ReLUProblem(sets["X"], sets["two"], n_gates=20, beta=0.002)
     seen = []
     stopped = ca.solve(problem, tol=1e-8, callback=lambda record: seen.append(record) or len(seen) == 4)
-    assert stopped.status is ca.Status.STOPPED and len(seen) == 4
+    assert stopped.status is ca.Status.STOPPED
+    assert len(seen) == 4
     assert [record.lower_bound for record in seen] == sorted(record.lower_bound for record in seen)
     few = ca.solve(problem, tol=1e-8, max_iter=2)
-    assert few.status is ca.Status.MAX_ITER and few.variables["iterations"] == 2
+    assert few.status is ca.Status.MAX_ITER
+    assert few.variables["iterations"] == 2
     assert few.lower_bound <= stopped.objective <= few.objective
     assert ca.solve(problem, tol=1e-8, time_limit=0.0).status is ca.Status.TIME_LIMIT
 
@@ -154,7 +159,8 @@ def test_warm_start_starts_from_the_blocks_of_a_solution() -> None:
     again = ca.solve(problem, warm_start=first)
     network = ca.solve(problem, warm_start=first.network)
     for solution in (again, network):
-        assert solution.status.ok and solution.objective == pytest.approx(first.objective, rel=1e-4)
+        assert solution.status.ok
+        assert solution.objective == pytest.approx(first.objective, rel=1e-4)
     assert again.history[0].neurons < first.history[0].neurons
 
 
@@ -168,7 +174,8 @@ def test_beta_zero_is_uncertified() -> None:
     sets = data()
     problem = ca.ReLUProblem(sets["X"], sets["two"], n_gates=4, beta=0.0, loss="logistic")
     solution = ca.solve(problem, max_iter=30)
-    assert solution.status is ca.Status.UNCERTIFIED and solution.violation == 0.0
+    assert solution.status is ca.Status.UNCERTIFIED
+    assert solution.violation == 0.0
 
 
 @pytest.mark.parametrize(
@@ -210,7 +217,8 @@ def test_scalings_take_z_to_s(kind) -> None:
     def inside(part):
         return (part >= 0).all() if kind is Orthant else (part[:, 0] >= part[:, 1:].norm(dim=1)).all()
 
-    assert inside(s + 0.999 * step * ds) and inside(z + 0.999 * step * dz)
+    assert inside(s + 0.999 * step * ds)
+    assert inside(z + 0.999 * step * dz)
     assert not (inside(s + 1.001 * step * ds) and inside(z + 1.001 * step * dz))
 
 
