@@ -545,7 +545,7 @@ class Pair(torch.nn.Module):
 
 BAD = [
     ({"network": "model"}, "attack needs a torch module, got str"),
-    ({"norm": "l1"}, 'norm must be "linf" or "l2", got \'l1\''),
+    ({"norm": "l3"}, 'norm must be "linf" or "l2" or "l1", got \'l3\''),
     ({"method": "apgd"}, 'method must be "pgd" or "fgsm"'),
     ({"loss": "hinge"}, 'loss must be "margin"'),
     ({"radius": -0.1}, "radius"),

@@ -15,6 +15,7 @@ from .. import _labels
 from .._arrays import Array, is_tensor, to_numpy
 from .._network import class_margins
 from ..errors import InputError
+from ._query import positive_integer
 
 Scorer = Callable[[torch.Tensor], torch.Tensor]
 LossOfScores = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -69,12 +70,6 @@ def attack_settings(network: Any, method: Any, steps: Any, step_size: Any, resta
         raise InputError(f"step_size must be a positive number, got {step_size!r}.")
     chosen = loss if callable(loss) else _LOSSES[loss]
     return Settings(method, positive_integer("steps", steps), step_size, positive_integer("restarts", restarts), chosen)
-
-
-def positive_integer(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InputError(f"{name} must be an integer of 1 or more, got {value!r}.")
-    return int(value)
 
 
 def float_rows(X: Array) -> torch.Tensor:

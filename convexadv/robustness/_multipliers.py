@@ -1,35 +1,39 @@
-r"""Best multipliers of linear bounds over a ball, to high accuracy: a batched interior point method.
+r"""Best multipliers of linear bounds over a ball, to high accuracy: an interior point method for many small problems.
 
-Each node of a search asks for
+Each branch of a search asks for
 
     maximise  t'b - ||g + A'b||_*   over 0 <= b <= high,      high_i infinite for a constraint,
 
 whose other side is: minimise g'x + sum_i high_i max(0, t_i + a_i'x) over ||x||_p <= 1 (t_i + a_i'x <= 0 where
-high_i is infinite). Steps go along Mehrotra's predictor and corrector (SIAM J. Optim. 1992) for the conditions
+high_i is infinite). With room = high - b and the ball written as slacks c_i(x) >= 0, predictor and corrector steps
+(Mehrotra, SIAM J. Optim. 1992) go along
 
-    t + A x = m - n,    m (high - b) = n b = mu,    g + A'b = sum_i y_i grad c_i(x),    y_i c_i(x) = mu,
+    t + A x = m - n,    m room = n b = mu,    g + A'b = sum_i y_i grad c_i(x),    y_i c_i(x) = mu.
 
-with the ball written as c(x) >= 0: x in a box for linf, 1 - x'x >= 0 for l2, x = v - w with v, w >= 0 and
-1 - sum v + w >= 0 for l1. Only b leaves this file for a bound, which is evaluated with it anew, so nothing that goes
-wrong here makes a bound wrong.
+Only b leaves this file for a bound, which is evaluated with it anew, so nothing that goes wrong here makes a bound
+wrong. Arrays are (N, k) for multipliers, (N, d') for x and (N, s) for slacks.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import balls
 
 _ITERATIONS = 60
-_SMALL = 1e-2
-_SHORTEN = 0.99
-"""Part of the way to the boundary that a step may take."""
+_SHORTEN = 0.99  # part of the way to the boundary that a step may take
+_SMALL = 1e-2  # diagonal entries below it are not eliminated
+_TOLERANCE = 1e-12  # complementarity to reach, relative to the terms of the problem
 
 
 class _Box:
     """linf: 1 + x >= 0, 1 - x >= 0."""
 
     def lift(self, A: np.ndarray) -> np.ndarray:
+        """Gradients (..., d) of linear functions in terms of x (..., d'); their dual norms stay."""
         return A
 
     def start(self, d: int) -> np.ndarray:
@@ -39,67 +43,75 @@ class _Box:
         return np.concatenate([1.0 + x, 1.0 - x], 1)
 
     def change(self, dx: np.ndarray, along: np.ndarray) -> np.ndarray:
+        """First-order change of the slacks; ``along`` is v'dx, see :meth:`curvature`."""
         return np.concatenate([dx, -dx], 1)
+
+    def bend(self, dx: np.ndarray) -> np.ndarray | float:
+        """Second-order change of the slacks."""
+        return 0.0
 
     def adjoint(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Sum of y_i grad c_i(x)."""
         first, second = np.split(y, 2, 1)
         return first - second
 
-    def curvature(self, x: np.ndarray, y: np.ndarray, ratio: np.ndarray):
-        """Diagonal, factor (n, 1) and vector of the Hessian diag + factor v v'; no vector without such a part."""
+    def curvature(
+        self, x: np.ndarray, y: np.ndarray, ratio: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Diagonal (N, d'), factor (N, 1) and v (N, d') of the Hessian diag + factor v v'; (N, 0) and None without v."""
         first, second = np.split(ratio, 2, 1)
         return first + second, np.zeros((len(x), 0)), None
 
-    def bend(self, dx):
-        """Second-order part of the change of the slacks."""
-        return 0.0
-
     def point(self, x: np.ndarray) -> np.ndarray:
+        """The perturbation (N, d)."""
         return x
 
 
 class _Disc(_Box):
     """l2: 1 - x'x >= 0."""
 
-    def slacks(self, x):
+    def slacks(self, x: np.ndarray) -> np.ndarray:
         return 1.0 - (x * x).sum(1, keepdims=True)
 
-    def change(self, dx, along):
+    def change(self, dx: np.ndarray, along: np.ndarray) -> np.ndarray:
         return -2.0 * along
 
-    def adjoint(self, x, y):
+    def bend(self, dx: np.ndarray) -> np.ndarray:
+        return -(dx * dx).sum(1, keepdims=True)
+
+    def adjoint(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return -2.0 * y * x
 
-    def curvature(self, x, y, ratio):
-        return np.broadcast_to(2.0 * y, x.shape), 4.0 * ratio, x
-
-    def bend(self, dx):
-        return -(dx * dx).sum(1, keepdims=True)
+    def curvature(
+        self, x: np.ndarray, y: np.ndarray, ratio: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        return np.repeat(2.0 * y, x.shape[1], 1), 4.0 * ratio, x
 
 
 class _Cross(_Box):
-    """l1: v, w >= 0 and 1 - sum v + w >= 0, in x = (v, w)."""
+    """l1: v, w >= 0 and 1 - sum v + w >= 0 for the perturbation v - w, x = (v, w)."""
 
-    def lift(self, A):
+    def lift(self, A: np.ndarray) -> np.ndarray:
         return np.concatenate([A, -A], -1)
 
-    def start(self, d):
+    def start(self, d: int) -> np.ndarray:
         return np.full(2 * d, 0.25 / d)
 
-    def slacks(self, x):
+    def slacks(self, x: np.ndarray) -> np.ndarray:
         return np.concatenate([x, 1.0 - x.sum(1, keepdims=True)], 1)
 
-    def change(self, dx, along):
+    def change(self, dx: np.ndarray, along: np.ndarray) -> np.ndarray:
         return np.concatenate([dx, -along], 1)
 
-    def adjoint(self, x, y):
+    def adjoint(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return y[:, :-1] - y[:, -1:]
 
-    def curvature(self, x, y, ratio):
+    def curvature(
+        self, x: np.ndarray, y: np.ndarray, ratio: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         return ratio[:, :-1], ratio[:, -1:], np.ones_like(x)
 
-    def point(self, x):
+    def point(self, x: np.ndarray) -> np.ndarray:
         first, second = np.split(x, 2, 1)
         return first - second
 
@@ -107,116 +119,140 @@ class _Cross(_Box):
 _BALLS = {"linf": _Box(), "l2": _Disc(), "l1": _Cross()}
 
 
-def best_multipliers(A, t, high, g, norm, enough, tolerance=1e-12):
-    """Maximise the bound of each of N nodes.
+class _Data(NamedTuple):
+    """N problems, scaled: rows of A with t have the size one, and so has the objective."""
+
+    A: np.ndarray
+    t: np.ndarray
+    g: np.ndarray
+    limited: np.ndarray
+    high: np.ndarray
+
+
+class _State(NamedTuple):
+    """Where N problems are; also a direction. ``room`` and ``m`` are idle where there is no limit."""
+
+    x: np.ndarray
+    b: np.ndarray
+    slack: np.ndarray
+    room: np.ndarray
+    y: np.ndarray
+    m: np.ndarray
+    n: np.ndarray
+
+
+def best_multipliers(
+    A: np.ndarray, t: np.ndarray, high: np.ndarray, g: np.ndarray, norm: str, enough: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maximise the bounds of N branches.
 
     Parameters
     ----------
     A : (N, k, d)
     t, high : (N, k)
-        ``high`` may be infinite. Rows that a node does not need are zero, with high 1.
+        ``high`` may be infinite. Rows that a branch does not need are zero, with t = -1 and high = 1.
     g : (N, d)
     norm : "l1", "l2" or "linf"
+        The ball, of radius one.
     enough : (N,)
-        Bounds from which a node is not looked at any further.
-    tolerance : float
-        Complementarity to reach, relative to the size of the node's terms.
+        Bounds at which a branch is not looked at any further.
 
     Returns
     -------
     multipliers : (N, k)
         The best ones that were seen.
     x : (N, d)
-        The last points: near the minimisers.
+        The last points in the ball: near the minimisers.
     """
     ball, dual = _BALLS[norm], balls.dual_norm_name(norm)
-    N, k, d = A.shape
+    (N, k, d), limited = A.shape, np.isfinite(high)
     best, point = np.zeros((N, k)), np.zeros((N, d))
-    if k == 0:
+    if N == 0 or k == 0:
         return best, point
-    # Rows of size one, and an objective of size one.
-    size = balls.gauge(A, dual) + abs(t)
-    size = np.where(size > 0, size, 1.0)
-    limited = np.isfinite(high)
-    unit = balls.gauge(g, dual) + np.where(limited, size * np.where(limited, high, 0.0), 0.0).sum(1)
-    unit = np.where(unit > 0, unit, 1.0)[:, None]
-    A, t, g = A / size[:, :, None], t / size, g / unit
-    high, enough = high * size / unit, enough / unit[:, 0]
-    todo, value = np.arange(N), np.full(N, -np.inf)
-    state = _start(ball, t, limited, high, d)
+    size = _or_one(balls.gauge(A, dual) + abs(t))
+    unit = _or_one(balls.gauge(g, dual) + (size * np.where(limited, high, 0.0)).sum(1))[:, None]
+    high = np.where(limited, high, 1.0) * size / unit
+    data = _Data(ball.lift(A / size[:, :, None]), t / size, ball.lift(g / unit), limited, high)
+    enough, todo, value = enough / unit[:, 0], np.arange(N), np.full(N, -np.inf)
+    state = _start(ball, data, d)
     for _ in range(_ITERATIONS):
-        with np.errstate(all="ignore"):  # a node without points, or one that is solved beyond rounding, ends here
-            state, mu = _step(ball, ball.lift(A[todo]), t[todo], limited[todo], high[todo], ball.lift(g[todo]), *state)
-        b = state[1]
-        bound = (t[todo] * b).sum(1) - balls.gauge(g[todo] + np.einsum("nk,nkd->nd", b, A[todo]), dual)
+        with np.errstate(all="ignore"):  # a branch without points, or one that is solved beyond rounding, ends here
+            state, left = _step(ball, data, state)
+            bound = (data.t * state.b).sum(1) - balls.gauge(data.g + _rows_times(data.A, state.b), dual)
         better = bound > value[todo]
-        value[todo[better]], best[todo[better]] = bound[better], b[better]
-        point[todo] = ball.point(state[0])
-        goes_on = (value[todo] < enough[todo]) & (mu > tolerance) & np.isfinite(bound)
+        value[todo[better]], best[todo[better]] = bound[better], state.b[better]
+        point[todo] = ball.point(state.x)
+        goes_on = (value[todo] < enough[todo]) & (left > _TOLERANCE) & np.isfinite(bound)
         if not goes_on.any():
             break
-        state, todo = [part[goes_on] for part in state], todo[goes_on]
-    return best * (unit / size), balls.project(point, 1.0, norm)
+        data, state = _Data(*(part[goes_on] for part in data)), _State(*(part[goes_on] for part in state))
+        todo = todo[goes_on]
+    return best * (unit / size), balls.project(np.nan_to_num(point), 1.0, norm)
 
 
-def _start(ball, t, limited, high, d):
-    N, k = t.shape
-    x = np.tile(ball.start(d), (N, 1))
-    b = np.where(limited, 0.5 * high, 1.0)
+def _start(ball: _Box, data: _Data, d: int) -> _State:
+    limited, t = data.limited, data.t
+    x = np.tile(ball.start(d), (len(t), 1))
+    b = np.where(limited, 0.5 * data.high, 1.0)
     slack = ball.slacks(x)
-    y = np.full_like(slack, 1.0 / slack.shape[1])
     m, n = np.where(limited, np.maximum(t, 0.0) + 0.1, 1.0), np.maximum(-t, 0.0) + 0.1
-    return [x, b, slack, np.where(limited, high - b, 1.0), y, m, n]
+    return _State(x, b, slack, np.where(limited, data.high - b, 1.0), np.full_like(slack, 1.0 / slack.shape[1]), m, n)
 
 
-def _step(ball, A, t, limited, high, g, x, b, slack, room, y, m, n):
-    """One step of predictor and corrector; m and room are unused constants where there is no limit."""
-    ratio = y / slack
-    diagonal, factor, vector = ball.curvature(x, y, ratio)
+def _step(ball: _Box, data: _Data, state: _State) -> tuple[_State, np.ndarray]:
+    """One step of predictor and corrector, and the sums (N,) of the products that it leaves."""
+    x, b, slack, room, y, m, n = state
+    limited, k = data.limited, b.shape[1]
+    diagonal, factor, vector = ball.curvature(x, y, y / slack)
     # The part factor v v' of the Hessian is a row more of A: no inverse by subtraction, which loses all digits.
-    rows = A if vector is None else np.concatenate([A, vector[:, None, :]], 1)
+    rows = data.A if vector is None else np.concatenate([data.A, vector[:, None, :]], 1)
     own = np.concatenate([np.where(limited, m / room, 0.0) + n / b, 1.0 / factor], 1)
-    k, solved = b.shape[1], _solver(diagonal, rows, own)
-    gradient, residual = g + _rows_times(A, b), t + _times(A, x)
+    solved = _solver(diagonal, rows, own)
+    gradient, residual = data.g + _rows_times(data.A, b), data.t + _times(data.A, x)
 
-    def direction(ty, tm, tn):
+    def direction(ty: np.ndarray, tm: np.ndarray, tn: np.ndarray) -> _State:
         """Newton step towards the products ty, tm, tn."""
         right = np.zeros_like(own)
         right[:, :k] = residual - np.where(limited, tm / room, 0.0) + tn / b
         dx, u = solved(gradient - ball.adjoint(x, ty / slack), right)
         db, ds = u[:, :k], ball.change(dx, u[:, k:] / factor)
         dm = np.where(limited, (tm + m * db) / room - m, 0.0)
-        return dx, db, ds, np.where(limited, -db, 0.0), (ty - y * ds) / slack - y, dm, (tn - n * db) / b - n
+        return _State(dx, db, ds, np.where(limited, -db, 0.0), (ty - y * ds) / slack - y, dm, (tn - n * db) / b - n)
 
-    def products(a, dx, db, ds, dr, dy, dm, dn):
-        moved = slack + a * ds + a * a * ball.bend(dx)
-        total = (moved * (y + a * dy)).sum(1) + ((b + a * db) * (n + a * dn)).sum(1)
-        return total + np.where(limited, (room + a * dr) * (m + a * dm), 0.0).sum(1)
-
-    def reach(dx, db, ds, dr, dy, dm, dn):
-        pairs = ((slack, ds), (y, dy), (b, db), (n, dn), (room, dr), (m, dm))
-        a = np.min([_longest(*pair) for pair in pairs], 0)[:, None]
-        bent = slack + a * ds + a * a * ball.bend(dx)
-        while (bent <= 0).any():
-            a = np.where((bent <= 0).any(1, keepdims=True), 0.7 * a, a)
-            bent = slack + a * ds + a * a * ball.bend(dx)
-        return a
-
-    nothing = [np.zeros_like(part) for part in (x, b, slack, room, y, m, n)]
+    now = _products(ball, data, state)
+    first = direction(np.zeros_like(y), np.zeros_like(b), np.zeros_like(b))
+    predicted = _products(ball, data, _moved(ball, state, first, 1.0))
     count = y.shape[1] + limited.sum(1) + k
-    now = products(0.0, *nothing)
-    first = direction(nothing[4], nothing[5], nothing[6])
-    dx, db, ds, dr, dy, dm, dn = first
-    predicted = products(np.minimum(1.0, reach(*first)), *first)
     centre = (np.clip(predicted / now, 0.0, 1.0) ** 3 * now / count)[:, None]
-    step = direction(centre - ds * dy - ball.bend(dx) * y, centre - dr * dm, centre - db * dn)
-    a = np.minimum(1.0, _SHORTEN * reach(*step))
-    state = [part + a * change for part, change in zip((x, b, slack, room, y, m, n), step, strict=True)]
-    state[2] = state[2] + a * a * ball.bend(step[0])
-    return state, products(a, *step)
+    second = direction(
+        centre - first.slack * first.y - ball.bend(first.x) * y,
+        centre - first.room * first.m,
+        centre - first.b * first.n,
+    )
+    state = _moved(ball, state, second, _SHORTEN)
+    return state, _products(ball, data, state)
 
 
-def _solver(diagonal, rows, own):
+def _products(ball: _Box, data: _Data, state: _State) -> np.ndarray:
+    """Sums (N,) of all products that go to zero."""
+    limits = np.where(data.limited, state.room * state.m, 0.0)
+    return (state.slack * state.y).sum(1) + (state.b * state.n).sum(1) + limits.sum(1)
+
+
+def _moved(ball: _Box, state: _State, step: _State, part: float) -> _State:
+    """Go a part of the way to the boundary, but not beyond the whole step."""
+    signed = list(zip(state[1:], step[1:], strict=True))  # x may have any sign
+    length = np.minimum(1.0, part * np.min([_longest(*pair) for pair in signed], 0))[:, None]
+    bend = ball.bend(step.x)
+    while (outside := state.slack + length * step.slack + length**2 * bend <= 0).any():
+        length = np.where(outside.any(1, keepdims=True), 0.7 * length, length)
+    moved = _State(*(value + length * change for value, change in zip(state, step, strict=True)))
+    return moved._replace(slack=moved.slack + length**2 * bend)
+
+
+def _solver(
+    diagonal: np.ndarray, rows: np.ndarray, own: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Solve diag dx + rows'u = -force, own u - rows dx = right, in the shorter of both unknowns.
 
     Eliminating an x with a small diagonal would drown ``own``, which tells the multipliers apart where more of them
@@ -225,8 +261,7 @@ def _solver(diagonal, rows, own):
     if own.shape[1] > diagonal.shape[1]:
         turned = _solver(own, -rows.transpose(0, 2, 1), diagonal)
         return lambda force, right: turned(-right, -force)[::-1]
-    small = diagonal < _SMALL
-    q, p = int(small.sum(1).max()), own.shape[1]
+    q, p = int((diagonal < _SMALL).sum(1).max()), own.shape[1]
     kept = np.argpartition(diagonal, q - 1, 1)[:, :q] if q else np.zeros((len(own), 0), int)
     inverse = 1.0 / diagonal
     np.put_along_axis(inverse, kept, 0.0, 1)
@@ -236,12 +271,9 @@ def _solver(diagonal, rows, own):
     system[:, :q, q:] = -system[:, q:, :q].transpose(0, 2, 1)
     system[:, q:, q:] = (rows * inverse[:, None, :]) @ rows.transpose(0, 2, 1)
     system[:, range(q, q + p), range(q, q + p)] += own
-    try:
-        solution = np.linalg.inv(system)
-    except np.linalg.LinAlgError:
-        solution = np.full_like(system, np.nan)
+    solution = _inverses(system)
 
-    def solved(force, right):
+    def solved(force: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         dx, u = np.zeros_like(force), np.zeros_like(right)
         for _ in range(2):  # once, and once more with what is left
             top, bottom = -force - diagonal * dx - _rows_times(rows, u), right - own * u + _times(rows, dx)
@@ -255,12 +287,26 @@ def _solver(diagonal, rows, own):
     return solved
 
 
-def _times(A, x):
+def _inverses(systems: np.ndarray) -> np.ndarray:
+    """Inverses of N matrices; not a number for those that have none."""
+    try:
+        return np.linalg.inv(systems)
+    except np.linalg.LinAlgError:
+        if len(systems) == 1:
+            return np.full_like(systems, np.nan)
+        return np.concatenate([_inverses(system[None]) for system in systems])
+
+
+def _times(A: np.ndarray, x: np.ndarray) -> np.ndarray:
     return (A @ x[:, :, None])[:, :, 0]
 
 
-def _rows_times(A, u):
+def _rows_times(A: np.ndarray, u: np.ndarray) -> np.ndarray:
     return (u[:, None, :] @ A)[:, 0]
+
+
+def _or_one(value: np.ndarray) -> np.ndarray:
+    return np.where(value > 0, value, 1.0)
 
 
 def _longest(value: np.ndarray, change: np.ndarray) -> np.ndarray:

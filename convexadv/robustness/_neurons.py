@@ -20,8 +20,8 @@ import torch
 from .._arrays import to_numpy
 from .._network import Network, class_margins
 from .._units import in_units
-from ..balls import gauge, dual_norm_name
-from ..networks import ReLUNetwork
+from ..balls import dual_norm_name, gauge
+from ..networks import GatedReLUNetwork, ReLUNetwork
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -69,11 +69,13 @@ class Neurons:
     gates : (m, d)
         In scaled inputs.
     offsets : (m,)
+    unit : float
+        What coefficients and margins are divided by.
     norm : str
         Of the balls.
     """
 
-    def __init__(self, network: Network, gates: torch.Tensor, offsets: torch.Tensor, norm: str):
+    def __init__(self, network: Network, gates: torch.Tensor, offsets: torch.Tensor, unit: float, norm: str):
         self.norm, self.dual = norm, dual_norm_name(norm)
         self.shift, scale = to_numpy(network.shift, np.float64), to_numpy(network.scale, np.float64)
         self.scale = scale
@@ -82,7 +84,8 @@ class Neurons:
         self.gates, self.offsets = to_numpy(gates, np.float64), to_numpy(offsets, np.float64)
         self.directions = self.gates * self.stretch
         self.m, self.d = self.gates.shape
-        self._reach, self._length = gauge(self.directions, self.dual), gauge(self.gates, "l2")
+        self._reach = gauge(self.directions, self.dual)
+        self.unit = unit
         self._network = in_units(copy.deepcopy(network).cpu().double(), network.shift, network.scale)
 
     def centres(self, X: np.ndarray, radius: np.ndarray) -> Centres:
@@ -90,7 +93,7 @@ class Neurons:
         z = (np.asarray(X, dtype=np.float64) - self.shift) / self.scale
         radius = radius / self.step
         reach = radius[:, None] * self._reach
-        size = gauge(z, "l2")[:, None] * self._length + abs(self.offsets) + reach
+        size = abs(z) @ abs(self.gates).T + abs(self.offsets) + reach
         return Centres(z, radius, z @ self.gates.T + self.offsets, reach, self.rounding * size)
 
     @property
@@ -99,8 +102,8 @@ class Neurons:
         return 8.0 * (self.d + self.m + 8) * EPS
 
     def margins(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Margins (g,) of the network at scaled inputs (g, d)."""
-        scores = torch.as_tensor(self._network.scores(z))
+        """Margins (g,) of the network at scaled inputs (g, d), in the unit of the coefficients."""
+        scores = torch.as_tensor(self._network.scores(z) / self.unit)
         return class_margins(scores, torch.as_tensor(labels)).numpy()
 
 
@@ -108,8 +111,10 @@ class ReLUNeurons(Neurons):
     """Neurons whose linear part is a multiple of their gate."""
 
     def __init__(self, network: ReLUNetwork, norm: str):
-        super().__init__(network, network.neurons, network.biases, norm)
-        self.coefficients = _two_or_more(to_numpy(network.coefficients, np.float64))
+        coefficients = _two_or_more(to_numpy(network.coefficients, np.float64))
+        unit = _power_of_two(coefficients)
+        super().__init__(network, network.neurons, network.biases, unit, norm)
+        self.coefficients = coefficients / unit
         self.outputs = self.coefficients.shape[1]
 
     def _weights(self, label: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -146,14 +151,15 @@ class ReLUNeurons(Neurons):
 class GatedNeurons(Neurons):
     """Neurons whose linear part has nothing to do with their gate."""
 
-    def __init__(self, network, norm: str):
-        super().__init__(network, network.gates, network.gate_biases, norm)
-        weights = _two_or_more(to_numpy(network.weights, np.float64))
-        self.weights = np.ascontiguousarray(weights.transpose(2, 0, 1))  # (C, m, d)
-        self.biases = _two_or_more(to_numpy(network.biases, np.float64)).T  # (C, m)
+    def __init__(self, network: GatedReLUNetwork, norm: str):
+        weights = _two_or_more(to_numpy(network.weights, np.float64)).transpose(2, 0, 1)
+        biases = _two_or_more(to_numpy(network.biases, np.float64)).T
+        unit = max(_power_of_two(weights), _power_of_two(biases))
+        super().__init__(network, network.gates, network.gate_biases, unit, norm)
+        self.weights, self.biases = np.ascontiguousarray(weights) / unit, biases / unit  # (C, m, d), (C, m)
         self.outputs = len(self.weights)
         self.linear = self.weights * self.stretch
-        self._linear_reach, self._linear_length = gauge(self.linear, self.dual), gauge(self.weights, "l2")
+        self._linear_reach = gauge(self.linear, self.dual)
         shape = (self.outputs, self.outputs, self.m)
         self._pair_reach, self._rest, self._multiplier, self._lengths = (np.zeros(shape) for _ in range(4))
         square = (self.directions**2).sum(1)
@@ -175,8 +181,8 @@ class GatedNeurons(Neurons):
         """
         inner = np.einsum("gd,cmd->gcm", centres.z, self.weights, optimize=True) + self.biases
         radius = centres.radius[:, None, None]
-        length = gauge(centres.z, "l2")[:, None, None] * self._linear_length
-        size = length + abs(self.biases) + radius * self._linear_reach
+        size = np.einsum("gd,cmd->gcm", abs(centres.z), abs(self.weights), optimize=True) + abs(self.biases)
+        size = size + radius * self._linear_reach
         most = abs(inner) + radius * self._linear_reach
         value, radius = inner[row, label] - inner[row, other], radius[row, 0]
         reach = radius * self._pair_reach[label, other]
@@ -221,3 +227,8 @@ class GatedNeurons(Neurons):
 def _two_or_more(outputs: np.ndarray) -> np.ndarray:
     """A column of zeros before a single last one: f > 0 speaks for the second class."""
     return np.concatenate([np.zeros_like(outputs), outputs], -1) if outputs.shape[-1] == 1 else outputs
+
+
+def _power_of_two(values: np.ndarray) -> float:
+    """The one that makes the largest magnitude lie between 1/2 and 1."""
+    return float(np.ldexp(1.0, np.frexp(abs(values).max(initial=0.0))[1]))

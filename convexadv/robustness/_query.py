@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -130,11 +129,6 @@ class Query:
         centre = torch.from_numpy(np.array(self.X[rows], dtype=np.float64))
         ball = Neighbourhood(centre, torch.from_numpy(self.radius[rows]), self.norm)
         return ball.settle(centre + torch.from_numpy(delta)).numpy()
-
-    def blocks(self, size: int) -> Iterator[np.ndarray]:
-        """Numbers of rows that are worked on together."""
-        for first in range(0, len(self.X), max(1, size)):
-            yield np.arange(first, min(first + max(1, size), len(self.X)))
 
 
 def positive_integer(name: str, value: Any) -> int:

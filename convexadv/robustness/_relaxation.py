@@ -146,10 +146,10 @@ class Pairs:
         -------
         lower : (P,)
             The best bounds.
-        share : (P, m)
-            Their shares.
         e : (P, d)
             Points of the balls near the minimisers of the relaxation.
+        gradient : (P, d)
+            Those of the best bounds.
         """
         neurons, norm, kink = self.neurons, self.neurons.norm, self.kink()
         moves = (self.least < self.most) & (self.reach > 0)
@@ -157,8 +157,8 @@ class Pairs:
         step = np.where(moves, 1.0 / np.where(moves, self.reach, 1.0), 0.0)
         square = (step * neurons.lengths(self.label, self.other) ** 2).sum(1)
         back = (1.0 / np.where(square > 0, square, 1.0))[:, None]
-        best, current = share, share
-        gradient = neurons.pull(self.label, self.other, share)
+        current = share
+        gradient = best = neurons.pull(self.label, self.other, share)
         e = self.minimiser(gradient)
         for _ in range(steps):
             following = balls.project(e - back * gradient, self.radius, norm)
@@ -169,5 +169,5 @@ class Pairs:
             current = np.where(moves, np.clip(middle, self.least, self.most), current)
             bound, gradient = self.bound(current)
             better = bound > lower
-            lower, best = np.where(better, bound, lower), np.where(better[:, None], current, best)
-        return lower, best, e
+            lower, best = np.where(better, bound, lower), np.where(better[:, None], gradient, best)
+        return lower, e, best

@@ -23,10 +23,10 @@ from ._arguments import (
     evaluation_mode,
     float_rows,
     generator,
-    positive_integer,
     scorer,
     targets,
 )
+from ._query import positive_integer
 from .pgd import Neighbourhood, projected_gradient
 
 
@@ -48,7 +48,7 @@ class AttackResult:
     method : str
         "fgsm" or "pgd".
     norm : str
-        "l2" or "linf".
+        "l1", "l2" or "linf".
     radius : float or (n,)
         As given.
     """
@@ -100,7 +100,7 @@ def attack(
         that occur, in sorted order (0 and 1, or -1 and 1, if only one value occurs).
     radius : float or array (n,)
         Radius of the ball in the units of X, of every row or of each.
-    norm : "linf" or "l2"
+    norm : "linf", "l2" or "l1"
         Norm of the ball.
     method : "pgd" or "fgsm"
         The attack.

@@ -11,11 +11,11 @@ from .._arrays import Array
 from .._network import Network
 from ..errors import InputError
 from ..networks import PolynomialNetwork
-from . import _linear_bounds
+from . import _relu_worst_case
 from ._query import Found, Query, Search
 from ._worst_case import Task
 
-MAX_BRANCHES = 200
+MAX_BRANCHES = 100
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,7 +119,7 @@ def worst_case_margin(
 def answer(query: Query, search: Search, points: bool) -> Found:
     """Bound the margins of a query with what its network calls for."""
     if not isinstance(query.network, PolynomialNetwork):
-        return _linear_bounds.solve(query, search)
+        return _relu_worst_case.solve(query, search)
     if search.complete and query.norm != "l2":
         raise InputError(
             f"complete=True was given for a PolynomialNetwork in {query.norm} balls, where no complete search is "

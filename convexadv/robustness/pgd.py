@@ -216,7 +216,9 @@ def projected_gradient(
         return _better(x, merit, best, best_merit)[0]
 
 
-def _project_l1_in_box(delta: torch.Tensor, radius: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+def _project_l1_in_box(
+    delta: torch.Tensor, radius: torch.Tensor, low: torch.Tensor, high: torch.Tensor
+) -> torch.Tensor:
     """Nearest points of l1 balls in boxes around zero: clip(shrink(delta, t), low, high) for the least t >= 0 that fits.
 
     The norm falls in t, piecewise linearly; its root is bracketed by halving, from the side that fits.
