@@ -19,6 +19,7 @@ _HOMES = {
     "Solution": "solvers",
     "Status": "solvers",
     "grow_patterns": "solvers",
+    "gated_to_relu": "cone_decomposition",
     "PolynomialNetwork": "networks",
     "ReLUNetwork": "networks",
     "GatedReLUNetwork": "networks",

@@ -20,6 +20,9 @@ from .shapes import block_shape, group_shape, norm_rows
 
 _TO_THE_BOUNDARY = 0.98
 _SLACK = 5.0
+_WORTH_COARSE = 5_000_000
+"""Entries of the matrix over the groups and weights from which float32 is tried for it."""
+_COARSE_RESIDUAL = 1e-8
 _MOST_PRODUCTS = 1 << 26
 """Entries of the products of all pairs of columns that are held; beyond, they are formed block by block."""
 _MOST_CORRECTORS = 1
@@ -83,7 +86,7 @@ class InteriorPoint:
         self.outer = None
         if len(X) * d * d <= _MOST_PRODUCTS:
             self.outer = (X[:, :, None] * X[:, None, :]).reshape(len(X), d * d)
-        self.feasible = False
+        self.feasible, self._fine = False, False
         self._start(size)
 
     # ---- start
@@ -253,7 +256,9 @@ class InteriorPoint:
             extra = (outer.new_zeros(1, width, width), outer.new_zeros(1, width, d), outer)
         matrix = self.blocks.factor(self.v, extra)
         curvature = [group.factor(y) for group, y in zip(self.groups, images, strict=True)]
-        self.system = System(self.layout, matrix, self.images, curvature)
+        self._matrices = (matrix, curvature)
+        large = len(self.X) * len(self.layout.keys) * d >= _WORTH_COARSE
+        self.system = System(self.layout, matrix, self.images, curvature, coarse=large and not self._fine)
 
     def _weighted_grams(self, weight: Any) -> Any:
         """X'diag(w)X for every row w of the weights, (B, D, D)."""
@@ -292,6 +297,10 @@ class InteriorPoint:
             sides.append(group.right_side(y, aims[-1]))
         side = side + self.layout.blocks(self._adjoint(sides))
         dv = self.system.solve(side)
+        if self.system.coarse and not self.system.residual <= _COARSE_RESIDUAL:
+            self._fine = True  # float32 no longer suffices
+            self.system = System(self.layout, self._matrices[0], self.images, self._matrices[1])
+            dv = self.system.solve(side)
         da = self.blocks.solve_aux(dv)
         moves = self.image_values(self.layout.slots(dv))
         group_steps = [group.solve_aux(dy) for group, dy in zip(self.groups, moves, strict=True)]

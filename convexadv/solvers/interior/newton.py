@@ -17,6 +17,7 @@ from .images import Images
 from .local import cholesky
 
 _REFINEMENTS = 3
+_COARSE_REFINEMENTS = 8
 _RESIDUAL = 1e-10
 _STRIPS = 6
 
@@ -80,8 +81,8 @@ class Layout:
         n, d = self.X.shape
         if factors is None:
             return (self.active[:, :, None] * self.X[:, None, :]).reshape(n, -1)
-        products = self.X @ factors.transpose(0, 1).reshape(d, -1)
-        return products.view(n, -1, d).mul_(self.active[:, :, None]).view(n, -1)
+        products = self.X.to(factors.dtype) @ factors.transpose(0, 1).reshape(d, -1)
+        return products.view(n, -1, d).mul_(self.active.to(factors.dtype)[:, :, None]).view(n, -1)
 
 
 class System:
@@ -94,10 +95,14 @@ class System:
     images : list of Images
     curvature : list of (g, p, p)
         What the elimination left for the images of every set of terms.
+    coarse : bool
+        Form and factor the matrix over the groups in float32; refinement makes up for it as long as it is well conditioned
+        (``residual`` says how far it came).
     """
 
-    def __init__(self, layout: Layout, blocks: Any, images: list[Images], curvature: list[Any]):
-        self.layout, self._blocks, self._curvature = layout, blocks, curvature
+    def __init__(self, layout: Layout, blocks: Any, images: list[Images], curvature: list[Any], coarse: bool = False):
+        self.layout, self._blocks, self._curvature, self.coarse = layout, blocks, curvature, coarse
+        self.residual = 0.0
         groups = sum(len(image.rows) for image in images)
         robust = any(image.robust for image in images)
         self._images, self._weights = images, [matrix[:, 0, 0] for matrix in curvature]
@@ -111,9 +116,11 @@ class System:
     def solve(self, side: Any) -> Any:
         """dv."""
         solution = self._solve_once(side)
-        for _ in range(_REFINEMENTS):
+        size = max(float(side.abs().amax()), 1e-300)
+        for _ in range(_COARSE_REFINEMENTS if self.coarse else _REFINEMENTS):
             residual = side - self.times(solution)
-            if float(residual.abs().amax()) <= _RESIDUAL * float(side.abs().amax()):
+            self.residual = float(residual.abs().amax()) / size
+            if self.residual <= _RESIDUAL or not self.residual < 1e3:
                 break
             solution = solution + self._solve_once(residual)
         return solution
@@ -145,19 +152,22 @@ class System:
         layout, d = self.layout, self._blocks.shape[1]
         self.inverse = torch.cholesky_inverse(cholesky(self._blocks))
         shared = self.inverse.new_zeros(len(layout.keys), d, d).index_add_(0, layout.slot, self.inverse)
-        features = layout.features(cholesky(shared))
+        kind = torch.float32 if self.coarse else shared.dtype
+        features = layout.features(cholesky(shared).to(kind))
         weight = torch.cat(self._weights).clamp_min(0.0).sqrt()
         if layout.outputs == 1:
             parts = [
-                (image.sign * image.directions[:, 0])[:, None] * (features if image.in_order else features[image.rows])
+                (image.sign * image.directions[:, 0]).to(kind)[:, None]
+                * (features if image.in_order else features[image.rows])
                 for image in self._images
             ]
         else:
             repeated = layout.slot_output.repeat_interleave(d)
             parts = [
-                image.sign[:, None] * features[image.rows] * image.directions[:, repeated] for image in self._images
+                image.sign.to(kind)[:, None] * features[image.rows] * image.directions[:, repeated].to(kind)
+                for image in self._images
             ]
-        rows = weight[:, None] * (parts[0] if len(parts) == 1 else torch.cat(parts))
+        rows = weight.to(kind)[:, None] * (parts[0] if len(parts) == 1 else torch.cat(parts))
         matrix = _lower_gram(rows)
         matrix.diagonal().add_(1.0)
         self._group_root, self._group_weight = cholesky(matrix), weight
@@ -167,7 +177,8 @@ class System:
         layout = self.layout
         outputs = layout.outputs_at_rows(theta)
         seen = torch.cat([image.of_outputs(outputs) for image in self._images]) * self._group_weight[:, None]
-        solved = torch.cholesky_solve(seen, self._group_root) * self._group_weight[:, None]
+        root = self._group_root
+        solved = torch.cholesky_solve(seen.to(root.dtype), root).to(seen.dtype) * self._group_weight[:, None]
         total, start = 0.0, 0
         for image in self._images:
             total = total + image.to_outputs(solved[start : start + len(image.rows)])
