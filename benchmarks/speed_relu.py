@@ -181,7 +181,8 @@ def _pyscnn(size: Size, arguments: argparse.Namespace) -> dict[str, Any]:
             command = [
                 arguments.pyscnn, str(Path(__file__).with_name("peer_pyscnn.py")), "in.npz", "out.npz", "--beta", str(BETA),
                 "--model", size.model, "--dtype", dtype, "--threads", str(arguments.threads),
-                "--tol", "1e-6" if size.model == "relu" else "1e-10", "--time-limit", "300",
+                "--tol", "1e-6" if size.model == "relu" else "1e-10",
+                "--time-limit", "300" if size.model == "relu" else "25",
             ]  # fmt: skip
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
             if done.returncode != 0:
