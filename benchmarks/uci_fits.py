@@ -1,4 +1,4 @@
-"""One split of the robustness benchmark: train, choose on the validation rows, measure on the test rows."""
+"""One split of a robustness benchmark: train, choose on the validation rows, measure on the test rows."""
 
 from __future__ import annotations
 
@@ -8,89 +8,65 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-BETAS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+from benchmarks.uci_trainings import Trained, Training
+
 TRAIN, VALIDATION = 0.6, 0.2
-METRICS = ("clean", "fgsm", "pgd", "certified", "l2")
 
 
-class Training(NamedTuple):
-    """A way of training: the ball, and the radii among which the validation rows choose."""
-
-    norm: str
-    radii: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Attack sizes of a data set, in the units of the scaled rows, and the ways of training to compare.
-
-    Attributes
-    ----------
-    linf, l2 : tuple of float
-        Sizes of the perturbations in the two norms.
-    trainings : dict of Training
-        "standard" (radius 0) and the robust ones.
-    """
+class Sizes(NamedTuple):
+    """Sizes of the perturbations of a data set in the two norms, in the units of the scaled rows."""
 
     linf: tuple[float, ...]
     l2: tuple[float, ...]
-    trainings: dict[str, Training]
 
 
-_STANDARD = Training("l2", (0.0,))
-
-SETTINGS = {
-    "wdbc": Setting(
-        linf=(0.0025, 0.005, 0.01, 0.015, 0.02, 0.025),
-        l2=(0.02, 0.04, 0.06, 0.08, 0.1, 0.12),
-        trainings={
-            "standard": _STANDARD,
-            "robust": Training("l2", (0.02, 0.04, 0.08)),
-            "robust-linf": Training("linf", (0.005, 0.01, 0.02)),
-        },
-    ),
-    "breast-cancer-wisconsin": Setting(
-        linf=(0.01, 0.02, 0.04, 0.06, 0.08, 0.1),
-        l2=(0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
-        trainings={
-            "standard": _STANDARD,
-            "robust": Training("l2", (0.05, 0.1, 0.2)),
-            "robust-linf": Training("linf", (0.02, 0.04, 0.06)),
-        },
-    ),
-    "ionosphere": Setting(
-        linf=(0.005, 0.01, 0.015, 0.02, 0.025, 0.03),
-        l2=(0.02, 0.04, 0.06, 0.08, 0.1, 0.12),
-        trainings={
-            "standard": _STANDARD,
-            "robust": Training("l2", (0.02, 0.04, 0.08)),
-            "robust-linf": Training("linf", (0.005, 0.01, 0.02)),
-        },
-    ),
+SIZES = {
+    "wdbc": Sizes((0.0025, 0.005, 0.01, 0.015, 0.02, 0.025), (0.02, 0.04, 0.06, 0.08, 0.1, 0.12)),
+    "breast-cancer-wisconsin": Sizes((0.01, 0.02, 0.04, 0.06, 0.08, 0.1), (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)),
+    "ionosphere": Sizes((0.005, 0.01, 0.015, 0.02, 0.025, 0.03), (0.02, 0.04, 0.06, 0.08, 0.1, 0.12)),
 }
+
+
+class Effort(NamedTuple):
+    """Of the attacks and certificates on the test rows; the validation rows get half of the steps and restarts."""
+
+    steps: int
+    restarts: int
+    branches: int
+    """Of branch and bound for a row, for networks that have it; 0 leaves their first bounds as they are."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker does."""
+    """What a worker does.
+
+    Attributes
+    ----------
+    data : str
+    seed : int
+        Of the split; the trainings draw from it too.
+    trainings : dict of Training
+        By name.
+    metrics : tuple of str
+        Out of :data:`METRICS`.
+    tol, time_limit : float
+        Certified relative gap and seconds of every convex programme.
+    effort : Effort
+    """
 
     data: str
     seed: int
-    trainings: tuple[str, ...]
+    trainings: dict[str, Training]
+    metrics: tuple[str, ...]
     tol: float
     time_limit: float
-    effort: tuple[int, int] = (40, 5)
-    """Steps and restarts of PGD on the test rows; the validation rows get half of each."""
+    effort: Effort
 
 
 class Fit(NamedTuple):
     """A trained network and its accuracies on the validation rows."""
 
-    network: Any
-    radius: float
-    beta: float
-    gap: float
-    seconds: float
+    trained: Trained
     clean: float
     attacked: list[float]
     """Under PGD, at every linf size."""
@@ -101,7 +77,8 @@ CRITERIA: dict[str, Callable[[Fit, int], tuple[float, ...]]] = {
     "mean": lambda fit, k: (float(np.mean(fit.attacked)),),
     "clean": lambda fit, k: (fit.clean,),
 }
-"""What is largest at the network that is chosen for the k-th size; ties go to the larger beta, then the smaller radius."""
+"""What is largest at the network that is chosen for the k-th size; ties go to the larger beta, then the smaller radius,
+then the earlier network."""
 
 
 def split(y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -128,7 +105,6 @@ def run(task: Task) -> dict[str, Any]:
     train, validation, test = split(data.y, task.seed)
     scaling = standardise(data.X[train])
     X, y = scaling.apply(data.X), data.y
-    setting = SETTINGS[task.data]
     deviations = X[train].std(0)
     result: dict[str, Any] = {
         "seed": task.seed,
@@ -137,14 +113,12 @@ def run(task: Task) -> dict[str, Any]:
         "unit_in_deviations": float(1.0 / np.median(deviations[deviations > 0])),
         "trainings": {},
     }
-    for name in task.trainings:
-        fits = _fits(setting.trainings[name], task, (X[train], y[train]), (X[validation], y[validation]), setting)
+    for name, training in task.trainings.items():
+        networks = training.networks(X[train], y[train], task.seed, task.tol, task.time_limit)
+        fits = [_validated(trained, X[validation], y[validation], task) for trained in networks]
         result["trainings"][name] = {
-            "fits": len(fits),
-            "certified_fits": sum(fit.gap <= task.tol for fit in fits),
-            "worst_gap": max(fit.gap for fit in fits),
-            "seconds": sum(fit.seconds for fit in fits),
-            "chosen": _chosen(fits, X[test], y[test], setting, task),
+            **_costs([fit.trained for fit in fits], task.tol),
+            "chosen": _chosen(fits, X[test], y[test], task),
         }
     return result
 
@@ -154,58 +128,55 @@ def _majority(y: np.ndarray) -> Any:
     return labels[counts.argmax()]
 
 
-def _chosen(fits: list[Fit], X: np.ndarray, y: np.ndarray, setting: Setting, task: Task) -> dict[str, Any]:
-    """For every criterion, lists over the sizes: radius and beta chosen, and the correct test rows by metric."""
+def _validated(trained: Trained, X: np.ndarray, y: np.ndarray, task: Task) -> Fit:
+    steps, restarts = task.effort.steps // 2, max(1, task.effort.restarts // 2)
+    clean = float((trained.network.predict(X) == y).mean())
+    counts = _attacked(trained.network, X, y, SIZES[task.data].linf, "pgd", steps, restarts)
+    return Fit(trained, clean, [count / len(y) for count in counts])
+
+
+def _costs(networks: list[Trained], tol: float) -> dict[str, Any]:
+    """Numbers of networks and of certified ones, the worst gap (None without bounds), seconds, dead gates by radius."""
+    gaps = [each.gap for each in networks if each.gap is not None]
+    gates = {f"{each.radius:g}": each.gates for each in networks if each.gates is not None}
+    return {
+        "fits": len(networks),
+        "certified_fits": sum(gap <= tol for gap in gaps),
+        "worst_gap": max(gaps, default=None),
+        "seconds": sum(each.seconds for each in networks),
+        "gates": gates,
+    }
+
+
+def _chosen(fits: list[Fit], X: np.ndarray, y: np.ndarray, task: Task) -> dict[str, Any]:
+    """For every criterion, lists over the sizes: settings and neurons of the choice, and its correct test rows by metric."""
     measured: dict[int, dict[str, Any]] = {}
     chosen: dict[str, Any] = {}
     for criterion, score in CRITERIA.items():
-        lists: dict[str, list[Any]] = {key: [] for key in ("radius", "beta", "certified_fit", *METRICS)}
-        for k in range(len(setting.linf)):
-            best = max(range(len(fits)), key=lambda i: (*score(fits[i], k), fits[i].beta, -fits[i].radius))
-            fit = fits[best]
+        lists: dict[str, list[Any]] = {key: [] for key in ("settings", "neurons", "certified_fit", *task.metrics)}
+        for k in range(len(SIZES[task.data].linf)):
+            best = max(range(len(fits)), key=lambda i: (*score(fits[i], k), *_preferred(fits[i].trained)))
+            trained = fits[best].trained
             if best not in measured:
-                measured[best] = _test(fit.network, X, y, setting, task)
-            lists["radius"].append(fit.radius)
-            lists["beta"].append(fit.beta)
-            lists["certified_fit"].append(int(fit.gap <= task.tol))
-            for metric in METRICS:
+                measured[best] = {metric: METRICS[metric](trained.network, X, y, task) for metric in task.metrics}
+            lists["settings"].append(trained.settings)
+            lists["neurons"].append(trained.network.n_neurons)
+            lists["certified_fit"].append(int(trained.gap is not None and trained.gap <= task.tol))
+            for metric in task.metrics:
                 lists[metric].append(measured[best][metric][k])
         chosen[criterion] = lists
     return chosen
 
 
-def _fits(training: Training, task: Task, train: tuple, validation: tuple, setting: Setting) -> list[Fit]:
-    """Networks for every radius and beta; each beta starts from the solution of the one before it."""
-    import convexadv as ca
-
-    fits = []
-    steps, restarts = task.effort[0] // 2, max(1, task.effort[1] // 2)
-    for radius in training.radii:
-        solution = None
-        for beta in BETAS:
-            problem = ca.PolynomialProblem(*train, radius=radius, beta=beta, norm=training.norm)
-            solution = ca.solve(problem, tol=task.tol, time_limit=task.time_limit, warm_start=solution)
-            network = solution.network
-            clean = float((network.predict(validation[0]) == validation[1]).mean())
-            counts = _attacked(network, *validation, setting.linf, "pgd", steps, restarts)
-            attacked = [count / len(validation[1]) for count in counts]
-            fits.append(Fit(network, radius, beta, solution.gap, solution.solve_time, clean, attacked))
-    return fits
+def _preferred(trained: Trained) -> tuple[float, float]:
+    return trained.beta, -trained.radius
 
 
-def _test(network: Any, X: np.ndarray, y: np.ndarray, setting: Setting, task: Task) -> dict[str, list[int]]:
-    """Numbers of correct rows: clean, attacked and certified at every linf size, certified at every l2 size."""
-    sizes = setting.linf
-    return {
-        "clean": [int((network.predict(X) == y).sum())] * len(sizes),
-        "fgsm": _attacked(network, X, y, sizes, "fgsm", 1, 1),
-        "pgd": _attacked(network, X, y, sizes, "pgd", *task.effort),
-        "certified": _certified(network, X, y, sizes, "linf"),
-        "l2": _certified(network, X, y, setting.l2, "l2"),
-    }
+def _clean(network: Any, X: np.ndarray, y: np.ndarray, task: Task) -> list[int]:
+    return [int((network.predict(X) == y).sum())] * len(SIZES[task.data].linf)
 
 
-def _attacked(network, X, y, sizes, method: str, steps: int, restarts: int) -> list[int]:
+def _attacked(network: Any, X: np.ndarray, y: np.ndarray, sizes, method: str, steps: int, restarts: int) -> list[int]:
     """Correct rows under attack at every size; the rows of all sizes are attacked together."""
     import convexadv as ca
 
@@ -213,10 +184,26 @@ def _attacked(network, X, y, sizes, method: str, steps: int, restarts: int) -> l
     return _counts(~np.asarray(result.success), sizes)
 
 
-def _certified(network, X, y, sizes, norm: str) -> list[int]:
+def _certified(
+    network: Any, X: np.ndarray, y: np.ndarray, sizes: tuple[float, ...], norm: str, task: Task
+) -> list[int]:
+    """Correct rows that provably stay so at every size."""
     import convexadv as ca
 
-    return _counts(ca.certify(network, *_repeated(X, y, sizes), norm).certified, sizes)
+    search: dict[str, Any] = {}
+    if task.effort.branches and not isinstance(network, ca.PolynomialNetwork):
+        search = {"complete": True, "max_branches": task.effort.branches}
+    return _counts(ca.certify(network, *_repeated(X, y, sizes), norm, **search).certified, sizes)
+
+
+METRICS: dict[str, Callable[[Any, np.ndarray, np.ndarray, Task], list[int]]] = {
+    "clean": _clean,
+    "fgsm": lambda network, X, y, task: _attacked(network, X, y, SIZES[task.data].linf, "fgsm", 1, 1),
+    "pgd": lambda network, X, y, task: _attacked(network, X, y, SIZES[task.data].linf, "pgd", *task.effort[:2]),
+    "certified": lambda network, X, y, task: _certified(network, X, y, SIZES[task.data].linf, "linf", task),
+    "l2": lambda network, X, y, task: _certified(network, X, y, SIZES[task.data].l2, "l2", task),
+}
+"""Numbers of correct rows: clean, attacked and certified at every linf size, certified at every l2 size."""
 
 
 def _repeated(X: np.ndarray, y: np.ndarray, sizes: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

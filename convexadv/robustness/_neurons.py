@@ -23,7 +23,7 @@ from .._units import in_units
 from ..balls import dual_norm_name, gauge
 from ..networks import GatedReLUNetwork, ReLUNetwork
 
-EPS = float(np.finfo(np.float64).eps)
+_EPS = float(np.finfo(np.float64).eps)
 
 
 class Centres(NamedTuple):
@@ -56,7 +56,7 @@ class Pieces(NamedTuple):
     high: np.ndarray
     size: np.ndarray
     """Magnitude of what is added up in l_j, which its rounding error is relative to."""
-    most: np.ndarray
+    terms: np.ndarray
     """Magnitude of its two terms over the ball."""
 
 
@@ -73,6 +73,15 @@ class Neurons:
         What coefficients and margins are divided by.
     norm : str
         Of the balls.
+
+    Attributes
+    ----------
+    directions : (m, d)
+        Gradients of s_j in e.
+    step : float
+        The unit of perturbations.
+    rounding : float
+        Errors of sums over features and neurons, relative to the magnitudes that are added up.
     """
 
     def __init__(self, network: Network, gates: torch.Tensor, offsets: torch.Tensor, unit: float, norm: str):
@@ -84,9 +93,12 @@ class Neurons:
         self.gates, self.offsets = to_numpy(gates, np.float64), to_numpy(offsets, np.float64)
         self.directions = self.gates * self.stretch
         self.m, self.d = self.gates.shape
-        self._reach = gauge(self.directions, self.dual)
-        self.unit = unit
-        self._network = in_units(copy.deepcopy(network).cpu().double(), network.shift, network.scale)
+        # A direction that is not zero has a reach that is not zero: squares of small ones vanish.
+        l2 = norm == "l2"
+        self._reach = np.hypot.reduce(self.directions, axis=1) if l2 else gauge(self.directions, self.dual)
+        self.unit, self.rounding = unit, 8.0 * (self.d + self.m + 8) * _EPS
+        double = copy.deepcopy(network).cpu().double()
+        self._network = in_units(double, double.shift, double.scale)
 
     def centres(self, X: np.ndarray, radius: np.ndarray) -> Centres:
         """Evaluate the gates at rows (g, d) with radii (g,), both in raw units."""
@@ -95,11 +107,6 @@ class Neurons:
         reach = radius[:, None] * self._reach
         size = abs(z) @ abs(self.gates).T + abs(self.offsets) + reach
         return Centres(z, radius, z @ self.gates.T + self.offsets, reach, self.rounding * size)
-
-    @property
-    def rounding(self) -> float:
-        """Errors of sums over features and neurons, relative to the magnitudes that are added up."""
-        return 8.0 * (self.d + self.m + 8) * EPS
 
     def margins(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Margins (g,) of the network at scaled inputs (g, d), in the unit of the coefficients."""
@@ -127,8 +134,8 @@ class ReLUNeurons(Neurons):
         reach, slack = centres.reach[row], centres.slack[row]
         top, bottom = gate + reach + slack, gate - reach - slack
         low, high = np.minimum(0.0, weight * top), np.maximum(0.0, weight * bottom)
-        size, most = both * (slack / self.rounding), both * (abs(gate) + reach)
-        return Pieces(weight * gate, abs(weight) * reach, low, high, size, most)
+        size, terms = both * (slack / self.rounding), both * (abs(gate) + reach)
+        return Pieces(weight * gate, abs(weight) * reach, low, high, size, terms)
 
     def pull(self, label: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
         """Gradients (P, d) of sum_j share_j l_j in e."""
@@ -157,7 +164,7 @@ class GatedNeurons(Neurons):
         unit = max(_power_of_two(weights), _power_of_two(biases))
         super().__init__(network, network.gates, network.gate_biases, unit, norm)
         self.weights, self.biases = np.ascontiguousarray(weights) / unit, biases / unit  # (C, m, d), (C, m)
-        self.outputs = len(self.weights)
+        self.outputs = len(weights)
         self.linear = self.weights * self.stretch
         self._linear_reach = gauge(self.linear, self.dual)
         shape = (self.outputs, self.outputs, self.m)
@@ -176,14 +183,14 @@ class GatedNeurons(Neurons):
     def pieces(self, centres: Centres, row: np.ndarray, label: np.ndarray, other: np.ndarray) -> Pieces:
         """Evaluate l_j for pairs (P,) of a row and two outputs.
 
-        ``low`` is the better of two Lagrange bounds l_j - mu s_j >= ... on the half ball: mu = 0, and the mu >= 0
-        that leaves least of the gradient.
+        Where s_j >= 0, l_j >= l_j - mu s_j for every mu >= 0, and the right side is linear. ``low`` and ``high`` take
+        the better of mu = 0 and the one that leaves least of the gradient, in the Euclidean norm.
         """
         inner = np.einsum("gd,cmd->gcm", centres.z, self.weights, optimize=True) + self.biases
         radius = centres.radius[:, None, None]
         size = np.einsum("gd,cmd->gcm", abs(centres.z), abs(self.weights), optimize=True) + abs(self.biases)
         size = size + radius * self._linear_reach
-        most = abs(inner) + radius * self._linear_reach
+        terms = abs(inner) + radius * self._linear_reach
         value, radius = inner[row, label] - inner[row, other], radius[row, 0]
         reach = radius * self._pair_reach[label, other]
         mu, rest = self._multiplier[label, other], radius * self._rest[label, other]
@@ -196,7 +203,7 @@ class GatedNeurons(Neurons):
             np.minimum(0.0, low),
             np.maximum(0.0, high),
             size[row, label] + size[row, other],
-            most[row, label] + most[row, other],
+            terms[row, label] + terms[row, other],
         )
 
     def pull(self, label: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:

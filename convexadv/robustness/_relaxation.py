@@ -87,7 +87,7 @@ class Pairs:
             other,
             centres.radius[row],
             neurons.rounding * size,
-            np.where(closed, 0.0, pieces.most).sum(1),
+            np.where(closed, 0.0, pieces.terms).sum(1),
             gate,
             span,
             slack,

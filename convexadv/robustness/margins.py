@@ -84,7 +84,8 @@ def worst_case_margin(
         The ball. Polynomial networks: "l2", the exact minimum by the S-procedure ([KLP24] Kuelbs, Lall, Pilanci,
         arXiv 2405.14033); "linf", where the minimum is NP-hard, the lower bound of diagonal multipliers. ReLU and
         gated ReLU networks: any, by linear bounds of the neurons that are undecided in the ball (CROWN: Zhang,
-        Weng, Chen, Hsieh, Daniel, NeurIPS 2018), exact where no neuron is, or all of them bend the margin upwards.
+        Weng, Chen, Hsieh, Daniel, NeurIPS 2018), exact where no neuron is: on training rows of robust
+        :class:`ReLUProblem`, for one.
     complete : bool
         Whether the linear bounds of (gated) ReLU networks are refined by branch and bound over undecided neurons
         until they are exact or a limit is reached. The work may double with each such neuron.
@@ -108,7 +109,8 @@ def worst_case_margin(
     Notes
     -----
     The bounds hold for the network of these weights in exact arithmetic, and for its values in float64. A
-    network in float32 adds the rounding of its own evaluation.
+    network in float32 adds the rounding of its own evaluation. Where gates of a gated network are multiples of each
+    other, a complete search counts sides that no point takes together, and may end below the worst case.
     """
     query = Query.of(network, X, y, radius, norm)
     found = answer(query, Search.of(complete, max_branches, time_limit), points=True)
