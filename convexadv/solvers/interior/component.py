@@ -34,7 +34,7 @@ _WORTH_LEAVING = 2e9
 _CUTS = (1e-2, 3e-2)
 """Sizes, relative to the largest block, below which blocks are left out on trial: what they add costs more than it gains."""
 _TINY_STEP = 1e-8
-_WHOLE_WORK = 2e9
+_WHOLE_WORK = 3e11
 """Operations of an iteration up to which the working set starts with all blocks."""
 _FEWEST = 4
 _MOST_GROWTH = 4
