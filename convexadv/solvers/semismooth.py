@@ -21,13 +21,15 @@ import torch
 from .gated_model import GatedModel
 
 _SIGMA = 20.0
-_GROWTH = 5.0
-_INNER = 0.1
+_GROWTH = 3.0
+_INNER = 0.5
 """The inner problem is solved to this share of the gap."""
-_FORCING = 0.1
+_FORCING = 0.2
 _MOST_NEWTON = 40
 _MOST_CG = 500
 _LINE_SEARCH = 12
+_COARSE = torch.float32
+"""Of the products inside conjugate gradients, which need few digits: what they return is only a direction."""
 
 
 def suits(model: GatedModel) -> bool:
@@ -55,6 +57,7 @@ class SemismoothNewton:
         self.loss, self.weight = terms.loss, terms.weight
         self.sign, self.offset = terms.sign[0], terms.offset[0]
         self.square = (model.X * model.X).sum(1)
+        self._rows, self._active = model.X.to(_COARSE), model.active.to(_COARSE)
         self.z = self.loss.derivative(self.offset - self.sign * self._forward(V, None))
         self.q = self._backward(self._pull(self.z), None)
         seen = self._forward(self.q, None)
@@ -159,12 +162,14 @@ class SemismoothNewton:
         K c = sigma sign F J F' sign c, J the derivative of the shrinkage over the gates in use.
         """
         factor = self.factor[self.used]
-        unit = self.W[self.used] / self.norms[self.used][:, None]
+        unit = (self.W[self.used] / self.norms[self.used][:, None]).to(_COARSE)
+        rows, patterns = self._rows, self._active[:, self.used]
+        shrunk, rest = (self.sigma * factor).to(_COARSE)[:, None], (self.sigma * (1.0 - factor)).to(_COARSE)
 
         def coupled(c: Any) -> Any:
-            pulled = self._backward(self.sign * c, self.patterns)
-            along = ((1.0 - factor) * (pulled * unit).sum(1))[:, None] * unit
-            return self.sign * self._forward(self.sigma * (factor[:, None] * pulled + along), self.patterns)
+            pulled = patterns.T @ (rows * (self.sign * c).to(_COARSE)[:, None])
+            moved = shrunk * pulled + (rest * (pulled * unit).sum(1))[:, None] * unit
+            return self.sign * ((patterns @ moved) * rows).sum(1).to(c.dtype)
 
         precondition = self._preconditioner(factor, slope)
         x, left = torch.zeros_like(residual), residual

@@ -18,7 +18,7 @@ from .newton import Layout, System
 from .scalings import Orthant, SecondOrder
 from .shapes import block_shape, group_shape, norm_rows
 
-_TO_THE_BOUNDARY = 0.98
+_TO_THE_BOUNDARY = 0.99
 _SLACK = 5.0
 _WORTH_COARSE = 5_000_000
 """Entries of the matrix over the groups and weights from which float32 is tried for it."""
@@ -27,7 +27,7 @@ _MOST_PRODUCTS = 1 << 26
 """Entries of the products of all pairs of columns that are held; beyond, they are formed block by block."""
 _MOST_CORRECTORS = 1
 _SHORT = 0.2
-_LEAST_CENTRING = 0.2
+_LEAST_CENTRING = 0.1
 """Until a full step has made the slacks true ones: centred steps are longer."""
 _CENTRED = 0.7
 
