@@ -52,10 +52,11 @@ def dual_bound(rows: Rows, lam: Array, corner: Array, goal: Array) -> tuple[Arra
 def dual_matrix(rows: Rows, lam: Array, corner: Array) -> Array:
     """S with its corner t in the last row and column, (n, d + 1, d + 1)."""
     xp = namespace(lam)
-    inner = (rows.basis.T * rows.weight[:, None]) @ rows.basis
+    vectors = rows.vectors()
+    inner = (xp.swapaxes(vectors, 1, 2) * rows.weight[:, None]) @ vectors
     last = xp.concatenate([rows.linear, corner[:, None]], 1)
     matrix = xp.concatenate([xp.concatenate([inner, rows.linear[:, None]], 1), last[:, :, None]], 2)
-    xp.einsum("nii->ni", matrix)[:, :-1] += lam + rows.curvature[:, None]
+    xp.einsum("nii->ni", matrix)[:, :-1] += lam + rows.curvature
     return matrix
 
 
@@ -70,8 +71,8 @@ def _low_rank_shift(rows: Rows, lam: Array, corner: Array, small: Array) -> tupl
     """Shift (n,) near ``small``, its part owed to rounding (n,), and whether it is proven enough (n,)."""
     xp = namespace(lam)
     d, p = lam.shape[1], len(rows.basis)
-    diagonal = lam + rows.curvature[:, None]
-    load = abs(rows.weight) @ rows.basis**2 + abs(rows.linear)
+    diagonal, vectors = lam + rows.curvature, rows.vectors()
+    load = rows.spread(abs(rows.weight)) + abs(rows.linear)
     heavy = (load > MAX_LOAD * diagonal).sum(1)
     most = d // 3 - 1 - p
     if most < 0 or len(lam) == 0:
@@ -81,7 +82,7 @@ def _low_rank_shift(rows: Rows, lam: Array, corner: Array, small: Array) -> tupl
     order = xp.argsort(diagonal / xp.where(load > 0, load, 1e-300), 1)[:, :kept]
     eliminated = load > 0
     eliminated[row, order] = False
-    wide = xp.concatenate([rows.linear[:, None], xp.sqrt(abs(rows.weight))[:, :, None] * rows.basis], 1)
+    wide = xp.concatenate([rows.linear[:, None], xp.sqrt(abs(rows.weight))[:, :, None] * vectors], 1)
     # Rounding: products of length d, the eigenvalues of a matrix of order 1 + p + kept.
     loads = xp.where(eliminated, (wide * wide).sum(1) / xp.where(eliminated, diagonal, 1.0).clip(1e-300), 0.0)
     spread = 1 + p + abs(corner) + xp.sqrt((wide * wide).sum((1, 2))) + diagonal[row, order].sum(1) + loads.sum(1)

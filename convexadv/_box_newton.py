@@ -1,7 +1,7 @@
 r"""Batched Riemannian trust-region Newton method for the factorised relaxation over the unit box.
 
 Row i minimises ``<Q, G> + 2 c'm`` over ``G = m m' + sum_k f_k f_k'``, ``G_jj <= 1``, with
-``Q = basis' diag(weight) basis + curvature I``. A slack ``s_j`` turns ``G_jj <= 1`` into an equality, so that
+``Q = basis' diag(weight) basis + diag(curvature)``. A slack ``s_j`` turns ``G_jj <= 1`` into an equality, so that
 coordinate j is a unit vector ``v_j = (s_j, m_j, f_1j, f_2j, ...)`` and the feasible set a product of
 spheres: a point is (k + 2, d) with unit columns. With ``E`` half the Euclidean gradient and
 ``lam_j = -v_j'E_j``, half the Riemannian gradient is ``E + lam v``, and half the Hessian maps a tangent X to
@@ -24,25 +24,38 @@ class Rows(NamedTuple):
 
     basis: Array  # (p, d) orthonormal, shared by the rows
     weight: Array  # (n, p)
-    curvature: Array  # (n,)
+    curvature: Array  # (n, 1), or (n, d) where coordinates have ranges of their own
     linear: Array  # (n, d)
     diagonal: Array  # (n, d) of Q
     size: Array  # (n, d) sum of the magnitudes of all terms that touch a coordinate
     scale: Array  # (n,)
     noise: Array  # (n,) bound on the error that rounding made in Q, spectral norm
+    stretch: Array | None = None  # (n, d) in [0, 1]: the basis vectors of a row are basis * stretch
 
     def take(self, index: Array | slice) -> Rows:
         """The chosen rows."""
-        return Rows(self.basis, *(field[index] for field in self[1:]))
+        return Rows(self.basis, *(None if field is None else field[index] for field in self[1:]))
+
+    def vectors(self) -> Array:
+        """The basis vectors of every row, (1, p, d) where all rows have the same ones, else (n, p, d)."""
+        return self.basis[None] if self.stretch is None else self.stretch[:, None] * self.basis
+
+    def spread(self, weight: Array) -> Array:
+        """Diagonals (n, d) of basis' diag(weight) basis, for weights (n, p)."""
+        diagonal = weight @ self.basis**2
+        return diagonal if self.stretch is None else diagonal * self.stretch**2
 
     def product(self, points: Array) -> Array:
         """Q applied to mean and factors of (n, k + 2, d); zero in the slack."""
         (n, width, d), p = points.shape, len(self.basis)
-        inner = (points[:, MEAN:].reshape(n * (width - 1), d) @ self.basis.T).reshape(n, width - 1, p)
+        moved = points[:, MEAN:] if self.stretch is None else points[:, MEAN:] * self.stretch[:, None]
+        inner = (moved.reshape(n * (width - 1), d) @ self.basis.T).reshape(n, width - 1, p)
         inner = (inner * self.weight[:, None]).reshape(n * (width - 1), p)
         result = namespace(points).zeros_like(points)
         result[:, MEAN:] = (inner @ self.basis).reshape(n, width - 1, d)
-        result[:, MEAN:] += self.curvature[:, None, None] * points[:, MEAN:]
+        if self.stretch is not None:
+            result[:, MEAN:] *= self.stretch[:, None]
+        result[:, MEAN:] += self.curvature[:, None] * points[:, MEAN:]
         return result
 
     def evaluate(self, points: Array) -> tuple[Array, Array, Array]:

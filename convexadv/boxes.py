@@ -40,8 +40,8 @@ class BoxRelaxation(NamedTuple):
     upper : (n,) objective of the moments below; the relaxation lies between ``value`` and ``upper``.
     mean : (n, d) first moment m; 2 m is the derivative of the minimum with respect to g.
     factors : (n, k, d), G = mean mean' + factors' factors, G_jj <= r^2; sign G is the derivative for A.
-    multipliers : (n, d) lam >= 0 with sign A + curvature I + diag(lam) positive semidefinite; zero where the
-        radius is zero.
+    multipliers : (n, d) lam >= 0 with sign A + curvature I + diag(lam) positive semidefinite where the radius is
+        positive; zero elsewhere.
     state : (n, k + 2, d) to be passed as ``warm_start`` of a similar problem.
     """
 
@@ -73,7 +73,7 @@ def box_relaxation_minimum(
     w : (m,) coefficients, or (m, m) symmetric for ``A = U' w U`` (U the identity for a dense A).
     sign : (n,) of +1 and -1, or one number.
     g : (n, d) half the linear terms.
-    radius : (n,) or one number >= 0: ``|e_j| <= radius``.
+    radius : (n,) or one number >= 0: ``|e_j| <= radius``; or (n, d): ``|e_j| <= radius_j``, any box around zero.
     curvature : (n,) or one number >= 0; None is 0.
     warm_start : ``state`` of an earlier result for the same n and d.
     tol : a row is solved when ``upper - value <= tol * max(1, |value|)``, up to rounding.
@@ -119,10 +119,11 @@ def _relaxation(
     value, upper = (xp.concatenate([part[i] for part in solved]) * rows.scale for i in (0, 1))
     points = xp.concatenate([widened(part[2], width) for part in solved])
     multipliers = xp.concatenate([part[3] for part in solved])
-    inside = radius > 0
-    inverse = xp.where(inside, 1 / xp.where(inside, radius, 1.0), 0.0)
-    multipliers = multipliers * (rows.scale * inverse**2)[:, None]
-    moments = radius[:, None, None] * points[:, MEAN:]
+    half = radius if radius.ndim == 2 else radius[:, None]
+    inverse = xp.where(half > 0, 1 / xp.where(half > 0, half, 1.0), 0.0)
+    multipliers = multipliers * rows.scale[:, None] * inverse**2
+    moments = half[:, None] * points[:, MEAN:]
+    inside = (half > 0).any(1)
     value, upper = xp.where(inside, value, 0.0), xp.where(inside, upper, 0.0)
     return BoxRelaxation(value, upper, moments[:, 0], moments[:, 1:], multipliers, points)
 
@@ -141,6 +142,8 @@ def _checked(U: Array, w: Array, *per_row: Array | float | None) -> tuple[Array,
     if shapes["w"] not in {(m,), (m, m)}:
         raise InputError(f"w has shape {shapes['w']}; needed is ({m},), a coefficient a row of U, or ({m}, {m}).")
     for i in (2, 4, 5):
+        if i == 4 and shapes["radius"] == shapes["g"]:
+            continue
         if shapes[names[i]] not in {(), (n,)}:
             raise InputError(f"{names[i]} has shape {shapes[names[i]]}; needed is a number, or one a row, ({n},).")
         arrays[i] = arrays[i] + xp.zeros_like(arrays[3][:, 0])
@@ -164,15 +167,23 @@ def _scaled(U: Array, w: Array, sign: Array, g: Array, radius: Array, curvature:
     keep = abs(eigenvalues) > EPS * magnitude
     basis, eigenvalues = (frame @ vectors).T[keep], eigenvalues[keep]
     basis = xp.where((U != 0).any(0), basis, 0.0)  # features without influence stay so exactly
-    weight = (radius**2 * sign)[:, None] * eigenvalues
-    curvature, linear = radius**2 * curvature, radius[:, None] * g
-    scale = xp.sqrt((weight * weight).sum(1)) + curvature + xp.sqrt((linear * linear).sum(1))
+    stretch, largest = None, radius
+    if radius.ndim == 2:
+        largest = xp.amax(radius, 1)
+        stretch = radius / xp.where(largest > 0, largest, 1.0)[:, None]
+    half = largest[:, None] if stretch is None else radius
+    weight = (largest**2 * sign)[:, None] * eigenvalues
+    curvature, linear = half**2 * curvature[:, None], half * g
+    norm = xp.sqrt((weight * weight).sum(1))
+    if stretch is not None:  # of the stretched matrix, from above: its eigenvalues, or the traces of its parts
+        norm = xp.minimum(norm, (abs(weight) * (stretch**2 @ (basis**2).T)).sum(1))
+    scale = norm + xp.amax(curvature, 1) + xp.sqrt((linear * linear).sum(1))
     scale = xp.where(scale > 0, scale, 1.0)
-    noise = EPS * (8 * (g.shape[1] + len(w)) * magnitude * radius**2 + 4 * curvature) / scale
-    weight, curvature, linear = weight / scale[:, None], curvature / scale, linear / scale[:, None]
-    diagonal = weight @ basis**2 + curvature[:, None]
-    size = abs(weight) @ basis**2 + curvature[:, None] + abs(linear)
-    return Rows(basis, weight, curvature, linear, diagonal, size, scale, noise)
+    noise = EPS * (8 * (g.shape[1] + len(w)) * magnitude * largest**2 + 4 * xp.amax(curvature, 1)) / scale
+    weight, curvature, linear = (array / scale[:, None] for array in (weight, curvature, linear))
+    rows = Rows(basis, weight, curvature, linear, linear, linear, scale, noise, stretch)
+    diagonal, size = rows.spread(weight) + curvature, rows.spread(abs(weight)) + curvature + abs(linear)
+    return rows._replace(diagonal=diagonal, size=size)
 
 
 def _cold_start(rows: Rows) -> Array:
