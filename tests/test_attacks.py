@@ -546,7 +546,7 @@ class Pair(torch.nn.Module):
 BAD = [
     ({"network": "model"}, "attack needs a torch module, got str"),
     ({"norm": "l3"}, 'norm must be "linf" or "l2" or "l1", got \'l3\''),
-    ({"method": "apgd"}, 'method must be "pgd" or "fgsm"'),
+    ({"method": "cw"}, 'method must be "pgd" or "fgsm"'),
     ({"loss": "hinge"}, 'loss must be "margin"'),
     ({"radius": -0.1}, "radius"),
     ({"radius": [0.1, 0.2]}, "radius"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,25 +10,16 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
-from .._network import class_margins
 from ..balls import check_norm
 from ..errors import InputError
 from ..problems.labels import per_row
-from ._arguments import (
-    LossOfScores,
-    Scorer,
-    Settings,
-    attack_settings,
-    box,
-    device_of,
-    evaluation_mode,
-    float_rows,
-    generator,
-    scorer,
-    targets,
-)
+from . import _plans
+from ._arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
+from ._goals import Goal, LossOfScores
 from ._query import positive_integer
-from .pgd import Neighbourhood, projected_gradient
+from ._search import search
+from ._starts import Starts
+from .pgd import Neighbourhood
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,15 +30,15 @@ class AttackResult:
     ----------
     points : (n, d) or the shape of X
         The attacked rows: within the radius to 1e-12 relative, inside the box exactly. A row that is
-        misclassified without an attack keeps its own point.
+        predicted as the attack wants it without being moved keeps its own point.
     success : (n,) bool
-        Whether another label than y is predicted at the point.
+        Whether another label than y is predicted at the point, or the target where one was given.
     scores : (n,) or (n, C)
         Outputs of the network at the points.
     margins : (n,)
-        Margins at the points: upper bounds of the worst-case margins.
+        Margins of the labels y at the points: upper bounds of the worst-case margins.
     method : str
-        "fgsm" or "pgd".
+        The attack, or the attacks with plus signs between them.
     norm : str
         "l1", "l2" or "linf".
     radius : float or (n,)
@@ -73,7 +65,7 @@ def attack(
     y: Any,
     radius: Any,
     norm: str = "linf",
-    method: str = "pgd",
+    method: str | Sequence[str] = "pgd",
     bounds: tuple[Any, Any] | None = None,
     steps: int = 40,
     step_size: float | None = None,
@@ -81,12 +73,15 @@ def attack(
     random_state: int | torch.Generator | None = 0,
     batch_size: int | None = None,
     loss: str | LossOfScores | None = None,
+    target: Any = None,
 ) -> AttackResult:
     """Search the ball around each row for a point of another class.
 
     FGSM takes one step of the whole radius along the steepest direction of the loss. PGD takes projected
     steps from the row itself and from random points of its ball, and keeps the point of lowest margin of each
-    row. The module is used in evaluation mode and left as it was; no gradient is stored on its parameters.
+    row. APGD (Croce, Hein, ICML 2020, arXiv 2003.01690) does so with momentum and finds its step sizes itself.
+    Of several attacks the point of lowest margin of each row is kept. The module is used in evaluation mode and
+    left as it was; no gradient is stored on its parameters.
 
     Parameters
     ----------
@@ -102,25 +97,34 @@ def attack(
         Radius of the ball in the units of X, of every row or of each.
     norm : "linf", "l2" or "l1"
         Norm of the ball.
-    method : "pgd" or "fgsm"
-        The attack.
+    method : "pgd", "apgd", "fgsm", "exact", a list of these, or "strongest"
+        The attack. "exact" takes the points of :func:`worst_case_margin` where they are known to be the worst:
+        PolynomialNetworks in l2 balls without bounds. "strongest" makes all attacks that the network allows,
+        APGD with each of the losses and towards each class, unless a loss is given.
     bounds : tuple (low, high), optional
         Box that the inputs live in: numbers, (d,) arrays or anything that broadcasts to a row; rounded to the
         precision of X. The rows must lie in it.
     steps : int
-        Steps of PGD from each start.
+        Steps of PGD and APGD from each start.
     step_size : float, optional
-        Constant length of the steps in the units of X. By default step k = 0..K-1 has the length
-        ``(10 r / K) (1 + cos(pi k / K))``, and the first one is r: the step of FGSM.
+        Constant length of the steps of PGD, and of the first step of APGD, in the units of X. By default step
+        k = 0..K-1 of PGD has the length ``(10 r / K) (1 + cos(pi k / K))``, and the first one is r: the step of
+        FGSM; APGD starts with 2 r.
     restarts : int
-        Starts of PGD: the first at the row, the others uniform in its ball.
+        Starts of PGD and APGD: the first at the row, the others uniform in its ball.
     random_state : int, torch.Generator (on the CPU) or None
-        Seed of the random starts; None draws it from the system. The global generator is not used.
+        Seed of the random starts; None draws it from the system. The global generator is not used. The starts
+        of a row depend on its number, not on the other rows or batches.
     batch_size : int, optional
-        Rows evaluated together; all by default.
-    loss : "margin", "cross_entropy" or callable, optional
-        What the steps increase: ``max over c != y of f_c - f_y`` (default), the cross-entropy, or a function
-        of the scores (n,) or (n, C) and the class numbers (n,) that returns a loss a row (n,).
+        Rows evaluated together; all by default. Results differ by rounding only.
+    loss : "margin", "cross_entropy", "dlr" or callable, optional
+        What the steps increase: ``max over c != y of f_c - f_y`` (default), the cross-entropy, the margin over
+        the difference of the largest and the third largest score, or a function of the scores (n,) or (n, C)
+        and the class numbers (n,) that returns a loss a row (n,). With a target, they lower the loss of the
+        target.
+    target : "each" or array-like (n,), optional
+        Labels, other than y, that the points shall be predicted as; the point of the largest margin of the
+        target is kept. With "each" the steps go for every other class in turn, and any of them will do.
 
     Returns
     -------
@@ -130,87 +134,58 @@ def attack(
     Raises
     ------
     InputError
-        For an argument that does not fit, a row outside of the box, scores that are not finite, or a module
-        that is not differentiable.
+        For an argument that does not fit, a row outside of the box, scores that are not finite, a module
+        that is not differentiable, or ``method="exact"`` where the worst case is not known.
+
+    Notes
+    -----
+    A :class:`GatedReLUNetwork` jumps at its gates, where gradients show nothing: PGD and APGD also try points
+    just beyond the gates that are nearest to the points found.
     """
-    settings = attack_settings(network, method, steps, step_size, restarts, loss)
+    if not isinstance(network, torch.nn.Module):
+        raise InputError(f"attack needs a torch module, got {type(network).__name__}.")
     check_norm(norm, ("linf", "l2", "l1"))
     rows = float_rows(X)
     n, shape = len(rows), tuple(rows.shape[1:])
     flat = rows.reshape(n, -1)
     radii = torch.as_tensor(per_row("radius", radius, n), device=flat.device)
     low, high = box(bounds, flat, shape)
-    noise = generator(random_state)
+    starts = Starts(random_state)
     size = n if batch_size is None else positive_integer("batch_size", batch_size)
+    unknown = _plans.why_unknown(network, norm, bounds, target)
     parts = []
     with evaluation_mode(network), torch.inference_mode(False), torch.enable_grad():
         score = scorer(network, shape)
         device = device_of(network, flat)
         with torch.no_grad():
             probe = score(flat[:1].to(device))
-        target = targets(network, y, n, probe)
+        outputs = 2 if probe.ndim == 1 else probe.shape[1]
+        plans = _plans.plans(network, method, steps, step_size, restarts, loss, target, unknown, outputs)
+        goal = _goal(network, y, target, n, probe).to(device)
         place = [None if side is None else side.to(device) for side in (low, high)]
         for start in range(0, n, size):
             part = slice(start, start + size)
             ball = Neighbourhood(flat[part].to(device).clone(), radii[part].to(device), norm, *place)
-            batch = _attack_batch(score, target[part].to(device), ball, settings, noise)
-            parts.append([value.detach().to(flat.device) for value in batch])
+            numbers = torch.arange(n)[part]
+            found = search(network, score, goal[part], ball, plans, starts, numbers)
+            parts.append([value.detach().to(flat.device) for value in found])
     points, success, scores, margins = (torch.cat(column) for column in zip(*parts, strict=True))
     arrays: list[Array] = [points.reshape(rows.shape), success, scores, margins]
     if not is_tensor(X):
         arrays = [to_numpy(array) for array in arrays]
-    return AttackResult(arrays[0], arrays[1], arrays[2], arrays[3], method, norm, radius)
+    name = method if isinstance(method, str) else "+".join(method)
+    return AttackResult(arrays[0], arrays[1], arrays[2], arrays[3], name, norm, radius)
 
 
-def _attack_batch(
-    score: Scorer,
-    target: torch.Tensor,
-    ball: Neighbourhood,
-    settings: Settings,
-    generator: torch.Generator,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Attack the rows of one batch that are classified correctly."""
-    points = ball.rows.clone()
-    with torch.no_grad():
-        scores = score(points)
-        if not bool(torch.isfinite(scores).all()):
-            raise InputError("The scores of the network are not finite on the rows that are attacked.")
-        todo = torch.nonzero(_decision(scores) == target)[:, 0]
-    if len(todo):
-        points[todo] = _attack_rows(score, target[todo], ball[todo], settings, generator)
-        with torch.no_grad():
-            scores = score(points)
-    return points, _decision(scores) != target, scores, class_margins(scores, target)
-
-
-def _attack_rows(
-    score: Scorer,
-    target: torch.Tensor,
-    ball: Neighbourhood,
-    settings: Settings,
-    generator: torch.Generator,
-) -> torch.Tensor:
-    """Find the point of lowest margin (FGSM: its only point) around rows that are classified correctly."""
-
-    def loss_fn(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = score(x)
-        return settings.loss(scores, target), -class_margins(scores, target)
-
-    steps = settings.step_sizes(ball.radius.to(ball.rows.dtype))
-    if settings.method == "fgsm":
-        point = projected_gradient(loss_fn, ball.rows, ball.project, ball.steepest, steps, keep="last")
-        return ball.settle(point)
-    best = ball.rows
-    lowest = torch.full_like(ball.radius, torch.inf)
-    for restart in range(settings.restarts):
-        start = ball.rows if restart == 0 else ball.sample(generator)
-        point = ball.settle(projected_gradient(loss_fn, start, ball.project, ball.steepest, steps))
-        with torch.no_grad():
-            margin = class_margins(score(point), target)
-        wins = margin < lowest
-        best, lowest = torch.where(wins[:, None], point, best), torch.where(wins, margin.double(), lowest)
-    return best
-
-
-def _decision(scores: torch.Tensor) -> torch.Tensor:
-    return (scores > 0).long() if scores.ndim == 1 else scores.argmax(1)
+def _goal(network: torch.nn.Module, y: Any, target: Any, n: int, probe: torch.Tensor) -> Goal:
+    """Turn labels and targets to class numbers."""
+    if target is None or _plans.is_each(target):
+        return Goal(positions(classes_of(network, [y], probe), y, n))
+    if isinstance(target, str):
+        raise InputError(f'target must be "each", one label a row, or None, got {target!r}.')
+    classes = classes_of(network, [y, target], probe)
+    labels, aims = positions(classes, y, n), positions(classes, target, n)
+    same = torch.nonzero(labels == aims)
+    if len(same):
+        raise InputError(f"target must differ from y, but row {int(same[0])} has the same label in both.")
+    return Goal(labels, aims)

@@ -113,19 +113,53 @@ class Neighbourhood:
         -------
         tensor (n, d)
         """
-        shape = self.rows.shape
-        if self.norm == "linf":
-            delta = 2 * torch.rand(shape, generator=generator, dtype=self.rows.dtype) - 1
-        elif self.norm == "l1":  # of d + 1 exponential variables divided by their sum, d are uniform in the simplex
-            share = torch.empty((shape[0], shape[1] + 1), dtype=self.rows.dtype).exponential_(generator=generator)
-            sign = 2.0 * torch.randint(2, shape, generator=generator) - 1.0
-            delta = sign.to(share) * share[:, :-1] / share.sum(1, keepdim=True)
-        else:
-            delta = torch.randn(shape, generator=generator, dtype=self.rows.dtype)
-            length = torch.rand((shape[0], 1), generator=generator, dtype=self.rows.dtype) ** (1 / shape[1])
-            delta = delta * (length / torch.linalg.vector_norm(delta, dim=1, keepdim=True))
+        return self.scaled(unit_ball(self.rows.shape, self.norm, self.rows.dtype, generator))
+
+    def scaled(self, delta: torch.Tensor) -> torch.Tensor:
+        """Move the rows by a part of their radii, as far as the box allows.
+
+        Parameters
+        ----------
+        delta : tensor (n, d)
+            Points of the unit ball.
+
+        Returns
+        -------
+        tensor (n, d)
+            ``rows + radius * delta``, projected.
+        """
         radius = self.radius.to(self.rows.dtype)[:, None]
-        return self.project(self.rows + radius * delta.to(self.rows.device))
+        return self.project(self.rows + radius * delta.to(self.rows))
+
+
+def unit_ball(shape: Sequence[int], norm: str, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
+    """Draw points uniformly in the ball of radius one.
+
+    Parameters
+    ----------
+    shape : (n, d)
+        Number and dimension of the points.
+    norm : "l1", "l2" or "linf"
+        Norm of the ball.
+    dtype : torch.dtype
+        Precision of the points.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    tensor (n, d)
+    """
+    n, d = shape
+    if norm == "linf":
+        return 2 * torch.rand(shape, generator=generator, dtype=dtype) - 1
+    if norm == "l1":  # of d + 1 exponential variables divided by their sum, d are uniform in the simplex
+        share = torch.empty((n, d + 1), dtype=dtype).exponential_(generator=generator)
+        sign = 2.0 * torch.randint(2, (n, d), generator=generator) - 1.0
+        return sign.to(share) * share[:, :-1] / share.sum(1, keepdim=True)
+    delta = torch.randn(shape, generator=generator, dtype=dtype)
+    length = torch.rand((n, 1), generator=generator, dtype=dtype) ** (1 / d)
+    return delta * (length / torch.linalg.vector_norm(delta, dim=1, keepdim=True))
 
 
 def steepest(gradient: Array, norm: str) -> Array:
@@ -200,20 +234,76 @@ def projected_gradient(
     x = best = x0.detach()
     best_merit: torch.Tensor | None = None
     for step in step_sizes:
-        x = x.detach().requires_grad_(True)
-        loss, merit = _loss_and_merit(loss_fn(x))
-        if not loss.requires_grad:
-            raise InputError("The loss has no gradient: the network does not depend on its inputs differentiably.")
-        (gradient,) = torch.autograd.grad(loss.sum(), x)
+        _, merit, gradient = evaluate(loss_fn, x)
+        if keep == "best":
+            best, best_merit = better(x, merit, best, best_merit)
         with torch.no_grad():
-            if keep == "best":
-                best, best_merit = _better(x.detach(), merit.detach(), best, best_merit)
             x = project(x + step * steepest(gradient))
     if keep == "last":
-        return x.detach()
-    with torch.no_grad():
-        merit = _loss_and_merit(loss_fn(x))[1]
-        return _better(x, merit, best, best_merit)[0]
+        return x
+    _, merit, _ = evaluate(loss_fn, x, gradient=False)
+    return better(x, merit, best, best_merit)[0]
+
+
+def evaluate(
+    loss_fn: LossFunction, x: torch.Tensor, gradient: bool = True
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Compute loss, merit and the gradient of the loss at points, all without a graph.
+
+    Parameters
+    ----------
+    loss_fn : callable
+        As of :func:`projected_gradient`.
+    x : tensor (n, d)
+        The points.
+    gradient : bool
+        Whether a gradient is wanted.
+
+    Returns
+    -------
+    loss, merit : tensors (n,)
+    gradient : tensor (n, d)
+        The points themselves if no gradient is wanted.
+
+    Raises
+    ------
+    InputError
+        If the loss cannot be differentiated.
+    """
+    x = x.detach()
+    if not gradient:
+        with torch.no_grad():
+            loss, merit = _loss_and_merit(loss_fn(x))
+        return loss, merit, x
+    leaf = x.requires_grad_(True)
+    loss, merit = _loss_and_merit(loss_fn(leaf))
+    if not loss.requires_grad:
+        raise InputError("The loss has no gradient: the network does not depend on its inputs differentiably.")
+    (slope,) = torch.autograd.grad(loss.sum(), leaf)
+    return loss.detach(), merit.detach(), slope
+
+
+def better(
+    x: torch.Tensor, merit: torch.Tensor, best: torch.Tensor, best_merit: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keep the point with the larger merit in each row; one that is not finite never wins.
+
+    Parameters
+    ----------
+    x, best : tensors (n, d)
+        New points, and the best so far.
+    merit, best_merit : tensors (n,)
+        What they are worth; ``best_merit`` None if nothing is known of ``best``.
+
+    Returns
+    -------
+    best : tensor (n, d)
+    best_merit : tensor (n,)
+    """
+    if best_merit is None:
+        best_merit = torch.full_like(merit, -torch.inf)
+    wins = (merit > best_merit) & torch.isfinite(merit)
+    return torch.where(wins[:, None], x, best), torch.where(wins, merit, best_merit)
 
 
 def _project_l1_in_box(
@@ -242,13 +332,3 @@ def _loss_and_merit(
     value: torch.Tensor | tuple[torch.Tensor, torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     return value if isinstance(value, tuple) else (value, value)
-
-
-def _better(
-    x: torch.Tensor, merit: torch.Tensor, best: torch.Tensor, best_merit: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keep the point with the larger merit in each row; one that is not finite never wins."""
-    if best_merit is None:
-        best_merit = torch.full_like(merit, -torch.inf)
-    wins = (merit > best_merit) & torch.isfinite(merit)
-    return torch.where(wins[:, None], x, best), torch.where(wins, merit, best_merit)
