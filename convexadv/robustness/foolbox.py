@@ -152,7 +152,7 @@ def _method(foolbox: Any, attack: Any, norm: str) -> Any:
     """Find the attack, and check that its distance is the norm."""
     method = attack
     if isinstance(attack, str):
-        found = getattr(foolbox.attacks, attack, None) or getattr(foolbox.attacks, _PREFIXES[norm] + attack, None)
+        found = getattr(foolbox.attacks, _PREFIXES[norm] + attack, None) or getattr(foolbox.attacks, attack, None)
         if found is None or not callable(found):
             raise InputError(f"foolbox has no attack {attack!r}; take a name of foolbox.attacks.")
         try:
