@@ -15,6 +15,7 @@ from ..errors import InputError
 
 Scorer = Callable[[torch.Tensor], torch.Tensor]
 
+
 def float_rows(X: Array) -> torch.Tensor:
     """Copy the inputs to a finite floating tensor; integers become float64."""
     if not is_tensor(X):
