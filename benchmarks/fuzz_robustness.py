@@ -90,15 +90,11 @@ def examine(table: Table, case: Subject, rng: np.random.Generator, foolbox: bool
     cases = 0
     for norm in NORMS:
         arguments = (case.network, case.X, case.y, case.radius, norm)
-        complete = not isinstance(case.network, ca.PolynomialNetwork) and case.X.shape[1] < 10 and rng.random() < 0.3
-        search = {"complete": True, "max_branches": _BRANCHES} if complete else {}
-        try:
-            worst = ca.worst_case_margin(*arguments, **search)
-        except InputError as error:
-            if "norm must be" not in str(error):
-                raise
-            continue  # no bounds are known in this norm
-        certificate = ca.certify(*arguments, **search)
+        complete = case.X.shape[1] < 10 and rng.random() < 0.3
+        found = _bounds(arguments, {"complete": True, "max_branches": _BRANCHES} if complete else {})
+        if found is None:
+            continue
+        worst, certificate = found
         cases += len(case.X)
         for name, points, bounds in _searches(case, norm, worst, rng, foolbox):
             counts = table.setdefault((case.kind, norm, name), Counter())
@@ -106,6 +102,18 @@ def examine(table: Table, case: Subject, rng: np.random.Generator, foolbox: bool
             rounding = 2.0**-52 * np.abs(case.X).sum(1) if drawn else 0.0
             counts.update(_judged(case, norm, worst, certificate, points, bounds, rounding))
     return cases
+
+
+def _bounds(arguments: tuple[Any, ...], search: dict[str, Any]) -> tuple[Any, Any] | None:
+    """Worst-case margins and certificates; None if none are known of such networks in this norm."""
+    try:
+        return ca.worst_case_margin(*arguments, **search), ca.certify(*arguments, **search)
+    except InputError as error:
+        if "norm must be" in str(error):
+            return None
+        if search and "complete=True was given" in str(error):  # linear bounds, or another relaxation, are all there is
+            return _bounds(arguments, {})
+        raise
 
 
 def _searches(
