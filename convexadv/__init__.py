@@ -29,6 +29,7 @@ _HOMES = {
     "AttackResult": "robustness",
     "certify": "robustness",
     "worst_case_margin": "robustness",
+    "distance_to_boundary": "robustness",
     "robust_accuracy": "robustness",
     "RobustnessCertificate": "robustness",
     "InputError": "errors",

@@ -630,11 +630,10 @@ BAD = {
     "regression": ((ReLUNetwork(np.eye(3), np.ones(3)), X, Y, 0.1), {}, "classes"),
     "features": ((NETWORK, X[:, :2], Y, 0.1), {}, r"\(n, 3\)"),
     "norm": ((NETWORK, X, Y, 0.1, "l0"), {}, 'norm must be "l1" or "l2" or "linf"'),
-    "norm of a polynomial network": ((POLYNOMIAL, X, Y, 0.1, "l1"), {}, 'norm must be "l2" or "linf"'),
     "complete": ((NETWORK, X, Y, 0.1), {"complete": "yes"}, "complete must be True or False"),
     "branches": ((NETWORK, X, Y, 0.1), {"max_branches": 0}, "max_branches"),
     "time": ((NETWORK, X, Y, 0.1), {"time_limit": -1.0}, "time_limit"),
-    "polynomial": ((POLYNOMIAL, X, Y, 0.1, "linf"), {"complete": True}, "no complete search is known"),
+    "polynomial": ((POLYNOMIAL, X, Y, 0.1, "l1"), {"complete": True}, "no complete search is known"),
 }
 
 

@@ -17,7 +17,7 @@ def nearest_by_sdp(weights: Weights, X: np.ndarray, solver: str) -> tuple[np.nda
     predicted = scores.argmax(1)
     spans: dict[bytes, Span] = {}
     for first, second in weights.pairs(np.unique(predicted)):
-        pair = weights.pair(first, second, spans)
+        pair = weights.pair((first, second), spans)
         for i in np.flatnonzero((predicted == first) | (predicted == second)):
             up = predicted[i] == first if first != second else scores[i, 0] >= 0
             length, e = _nearest(pair, products[i, pair.span.index], 1.0 if up else -1.0, solver)

@@ -77,8 +77,9 @@ class Weights:
                 if first in present or second in present:
                     yield first, second
 
-    def pair(self, first: int, second: int, spans: dict[bytes, Span]) -> Pair:
+    def pair(self, names: tuple[int, int], spans: dict[bytes, Span]) -> Pair:
         """The quadratic of f_first - f_second, or of f itself; ``spans`` keeps what pairs share."""
+        first, second = names
         weights = self.coefficients[:, first]
         weights = weights if first == second else weights - self.coefficients[:, second]
         active = to_numpy(weights != 0)
@@ -170,13 +171,14 @@ class Choice:
         self.value = namespace(rows).full_like(rows[:, 0], np.inf)
         self._parts: list[tuple[Array, Array, Array | None]] = []
 
-    def offer(self, rows: Array, value: Array, coordinates: Array, basis: Array | None) -> None:
-        """Take over points of rows (h,) whose value (h,) is less than before: coordinates (h, p) in a basis (p, d)."""
+    def offer(self, rows: Array, value: Array, found: Array, turn: Array | None, basis: Array | None) -> None:
+        """Take over points of rows (h,) whose value (h,) is less than before: found (h, p) @ turn @ basis."""
         better = value < self.value[rows]
         if bool(better.any()):
             rows = rows[better]
             self.value[rows] = value[better]
-            self._parts.append((rows, coordinates[better], basis))
+            found = found[better]
+            self._parts.append((rows, found if turn is None else found @ turn, basis))
 
     def points(self) -> Array:
         """The points (g, d); zero where there is none."""

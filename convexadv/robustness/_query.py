@@ -74,6 +74,8 @@ class Query:
     norm : str
     device : torch.device or None
         Where the results belong; None for NumPy arrays.
+    bounds : pair of (d,) arrays or None
+        The box of the inputs, in the units of X, if it counts.
     """
 
     network: Network
@@ -82,9 +84,10 @@ class Query:
     radius: np.ndarray
     norm: str
     device: Any
+    bounds: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
-    def of(cls, network: Any, X: Any, y: Any, radius: Any, norm: Any) -> Query:
+    def of(cls, network: Any, X: Any, y: Any, radius: Any, norm: Any, bounds: Any = None) -> Query:
         """Check the arguments."""
         if not isinstance(network, (PolynomialNetwork, ReLUNetwork, GatedReLUNetwork)):
             raise InputError(
@@ -93,14 +96,15 @@ class Query:
             )
         if network.classes is None:
             raise InputError("margins need classes, and this network has none (it predicts values).")
-        check_norm(norm, ("l2", "linf") if isinstance(network, PolynomialNetwork) else NORMS)
+        check_norm(norm, NORMS)
         rows = Rows.of(X)
         if rows.d != network.n_features:
             raise InputError(f"X must have shape (n, {network.n_features}), got ({rows.n}, {rows.d}).")
         check_finite(rows)
         array = rows.take(np.arange(rows.n)) if isinstance(X, (list, tuple)) else to_numpy(X)
         labels, radii = _labels.label_indices(y, network.classes, rows.n), per_row("radius", radius, rows.n)
-        return cls(network, array, labels, radii, norm, X.device if is_tensor(X) else None)
+        box = None if bounds is None else _box(bounds, array, network, norm)
+        return cls(network, array, labels, radii, norm, X.device if is_tensor(X) else None, box)
 
     def within(self, radius: float) -> Query:
         """The same with another radius, of all rows."""
@@ -127,8 +131,31 @@ class Query:
     def moved(self, rows: np.ndarray, delta: np.ndarray) -> np.ndarray:
         """Some rows plus perturbations (g, d) in the units of X, rounded so that they stay in the ball."""
         centre = torch.from_numpy(np.array(self.X[rows], dtype=np.float64))
-        ball = Neighbourhood(centre, torch.from_numpy(self.radius[rows]), self.norm)
+        box = () if self.bounds is None else (torch.from_numpy(side) for side in self.bounds)
+        ball = Neighbourhood(centre, torch.from_numpy(self.radius[rows]), self.norm, *box)
         return ball.settle(centre + torch.from_numpy(delta)).numpy()
+
+
+def _box(bounds: Any, X: np.ndarray, network: Network, norm: str) -> tuple[np.ndarray, np.ndarray]:
+    """Check the box of the inputs."""
+    if norm != "linf" or not isinstance(network, PolynomialNetwork):
+        raise InputError(
+            f"bounds are known for linf balls of a PolynomialNetwork, got norm={norm!r} and a {type(network).__name__}; "
+            "without bounds the result holds for them too."
+        )
+    d = X.shape[1]
+    try:
+        low, high = (np.broadcast_to(to_numpy(side, np.float64), (d,)).copy() for side in bounds)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"bounds must be (low, high), numbers or arrays of shape ({d},).") from error
+    if not (low <= high).all():
+        raise InputError("bounds must have low <= high in every entry, and no NaN.")
+    outside = (np.clip(X, low, high) != X).any(1)
+    if outside.any():
+        raise InputError(
+            f"Row {int(outside.argmax())} of X lies outside of the bounds; balls are cut around rows inside."
+        )
+    return low, high
 
 
 def positive_integer(name: str, value: Any) -> int:

@@ -1,9 +1,9 @@
 r"""Worst cases of the margins of polynomial networks, in float64, with an allowance for rounding.
 
-A perturbation delta of the raw inputs moves z = (x - shift) / scale by D delta, D = diag(1 / scale), so that
-a margin changes by a quadratic of delta. :class:`convexadv.problems.forms.QuadraticForms` minimises it over
-the ball: exactly for l2 (S-procedure, [KLP24]), by diagonal multipliers for linf. With more than two outputs
-every pair f_y - f_c is such a quadratic, and the worst case of the margin is the least of theirs.
+The margin is the least of the differences f_y - f_c, each of them a quadratic of the perturbation (``_pairs``) with a
+bound of its own over the ball (``_regions``): exact for l2 (S-procedure, [KLP24]), by multipliers for linf, boxes and
+l1. So the worst case of the margin is the least worst case of the pairs. Beside that, every s(t_j) lies between its
+extremes over the interval that t_j = u_j . z runs through, and the better of the two bounds counts in every row.
 
 Rounding. What is subtracted from the bound of a difference sum_j w_j s(u_j . z) of outputs is
 
@@ -18,42 +18,42 @@ bound -inf.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from .._arrays import to_numpy
 from .._network import class_margins
-from ..losses import HARD
 from ..networks import PolynomialNetwork
-from ..problems.forms import QuadraticForms, WorstCase
-from ..problems.terms import Terms, TermSet
-from ._query import EXACT_TOLERANCE, Found, Query
+from . import _regions
+from ._box_search import Rows, search_boxes
+from ._pairs import Choice, Pair, Span, Weights
+from ._query import EXACT_TOLERANCE, Found, Query, Search
+from ._regions import Local
 
 _EPS = float(np.finfo(np.float64).eps)
-_BLOCK = 1 << 21  # numbers in the largest array of a block of rows
-_FORMS = 1 << 24  # numbers in the matrices of the pairs that are factorised together
+_ROWS = 1 << 24  # numbers in the largest arrays of a block of rows
+_BLOCK = 1 << 21  # numbers in the largest array of rows that are solved together for a pair
 _LARGEST_TERM, _LARGEST_RADIUS = 1e280, 1e140  # beyond them products and squares overflow
-
-
-class _Pairs(NamedTuple):
-    """Rows, and the K differences of outputs that make up their margins."""
-
-    rows: np.ndarray
-    weights: np.ndarray  # (m, K) coefficients of every difference
-    sizes: np.ndarray  # (m, K) sums of the magnitudes of its two coefficients
+_FINER = 0.1  # how much closer than what is called exact a search goes
 
 
 class _Block(NamedTuple):
-    """What is found for g rows; ``delta`` in the unit of the forms, None if not wanted."""
+    """g rows; perturbations are in steps."""
 
-    lower: np.ndarray  # (g,)
-    attained: np.ndarray  # (g,) margin at the best perturbation
-    size: np.ndarray  # (g,) most that the magnitudes of its terms can add up to in the ball
-    delta: np.ndarray | None  # (g, d)
+    labels: np.ndarray  # (g,)
+    products: np.ndarray  # (g, m) u_j . z
+    radius: np.ndarray  # (g,)
+    low: np.ndarray | None  # (g, d) the box, if bounds cut it
+    high: np.ndarray | None
+    down: np.ndarray  # (g, m) least change of s(t_j), from its interval; not for l2
+    up: np.ndarray  # (g, m) most
+    size: np.ndarray  # (g, C) most that the magnitudes of an output's terms can add up to in the ball
+    rounding: np.ndarray  # (g, C) what an output adds to the allowance
+    sound: np.ndarray  # (g,) whether nothing overflows
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,169 +63,230 @@ class Task:
     Attributes
     ----------
     query : Query
-    neurons : (m, d)
-    coefficients : (m, C)
-        Divided by ``unit``.
-    unit : float
-        The power of two that makes the largest coefficient lie between 1/2 and 1: oracles have tolerances.
-    activation : (a, b, c)
-    shift, scale : (d,)
+    weights : Weights
+    search : Search
     """
 
     query: Query
-    neurons: np.ndarray
-    coefficients: np.ndarray
-    unit: float
-    activation: tuple[float, float, float]
-    shift: np.ndarray
-    scale: np.ndarray
+    weights: Weights
+    search: Search
+    _spans: dict[bytes, Span] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, query: Query, network: PolynomialNetwork) -> Task:
+    def of(cls, query: Query, network: PolynomialNetwork, search: Search) -> Task:
         """Take the weights of the network, in float64."""
-        parts = (network.neurons, network.coefficients, network.shift, network.scale)
-        neurons, coefficients, shift, scale = (to_numpy(part, np.float64) for part in parts)
-        unit = float(np.ldexp(1.0, np.frexp(abs(coefficients).max(initial=0.0))[1]))
-        return cls(query, neurons, coefficients / unit, unit, network.activation, shift, scale)
+        return cls(query, Weights.of(network), search)
 
     def solve(self, points: bool) -> Found:
         """Bound the margins of all rows, block by block."""
-        n = len(self.query.X)
-        lower, attained, size = np.full(n, np.inf), np.full(n, np.inf), np.zeros(n)
+        deadline = np.inf if self.search.time_limit is None else time.monotonic() + self.search.time_limit
+        n, d = self.query.X.shape
+        lower, exact = np.full(n, -np.inf), np.zeros(n, bool)
         point = np.array(self.query.X, dtype=np.float64) if points else None
-        step = float(self.scale.min())  # unit of perturbations in the forms: D has entries of at most 1
-        robust = bool((self.query.radius > 0).any())
-        for pairs in self._pairs():
-            stretch = step / self.scale
-            forms = QuadraticForms(self.neurons, pairs.weights, self.activation, stretch, robust, self.query.norm)
-            for rows in self._blocks(pairs):
-                block = self._block(forms, pairs, rows, step, points)
-                lower[rows] = np.minimum(lower[rows], block.lower)
-                size[rows] = np.maximum(size[rows], block.size)
-                better = block.attained < attained[rows]
-                attained[rows[better]] = block.attained[better]
-                if point is not None and block.delta is not None:
-                    point[rows[better]] = self.query.moved(rows[better], step * block.delta[better])
-        finite = np.isfinite(lower)
-        exact = attained - np.where(finite, lower, 0.0) <= EXACT_TOLERANCE * size
-        return Found(self.unit * lower, exact & finite, point)
+        size = max(1, _ROWS // (d + (1 if self.query.norm == "l2" else 3) * len(self.weights.neurons)))
+        for first in range(0, n, size):
+            rows = np.arange(first, min(first + size, n))
+            block = self._block(rows)
+            bound, attained, delta = self._solved(block, deadline)
+            lower[rows] = bound
+            size_of = np.take_along_axis(block.size, block.labels[:, None] % block.size.shape[1], 1)[:, 0]
+            size_of = size_of + (_largest_other(block.size, block.labels) if block.size.shape[1] > 1 else 0.0)
+            with np.errstate(invalid="ignore"):
+                exact[rows] = np.isfinite(bound) & (attained - bound <= EXACT_TOLERANCE * size_of)
+            if point is not None:
+                moved = (delta != 0).any(1)
+                point[rows[moved]] = self.query.moved(rows[moved], self.weights.step * delta[moved])
+        return Found(self.weights.unit * lower, exact, point)
 
-    def _pairs(self) -> Iterator[_Pairs]:
-        """Differences of outputs, with the rows of which each is a margin up to its sign."""
-        (m, C), d = self.coefficients.shape, len(self.scale)
-        if C == 1:
-            yield _Pairs(np.arange(len(self.query.X)), self.coefficients, abs(self.coefficients))
-            return
-        together = max(1, _FORMS // max(1, min(m, d)) ** 2)
-        for label in np.unique(self.query.labels):
-            rows, own = np.flatnonzero(self.query.labels == label), self.coefficients[:, [label]]
-            others = np.delete(self.coefficients, label, 1)
-            for first in range(0, C - 1, together):
-                other = others[:, first : first + together]
-                yield _Pairs(rows, own - other, abs(own) + abs(other))
+    def _solved(self, block: _Block, deadline: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Bounds (g,), the margins (g,) at the best perturbations, and these (g, d)."""
+        g, d = len(block.labels), len(self.weights.scale)
+        choice = Choice(np.zeros((g, d)))
+        lower: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        robust = bool((block.radius > 0).any())
+        for names in self.weights.pairs(np.unique(block.labels)):
+            pair = self.weights.pair(names, self._spans)
+            rows, sign = _rows_of(block, *names)
+            bounds = np.empty(len(rows))
+            for part in self._parts(pair, len(rows)):
+                here = rows[part]
+                found = self._local(pair, block, here, sign[part], robust)
+                choice.offer(here, found.attained, *found[2:])
+                bounds[part] = found.lower
+                if self.query.norm != "l2":  # exact
+                    bounds[part] = np.maximum(found.lower, self._interval(pair, block, here, sign[part]))
+            lower[names] = rows, bounds
+        delta = choice.points()
+        attained = self._attained(block, delta)
+        if self.search.complete and self.query.norm == "linf" and robust:
+            self._complete(block, lower, attained, delta, deadline)
+        bound = np.full(g, np.inf)
+        for names, (rows, bounds) in lower.items():
+            bound[rows] = np.minimum(bound[rows], bounds - _allowance(block, rows, *names))
+        return np.where(block.sound, bound, -np.inf), attained, delta
 
-    def _blocks(self, pairs: _Pairs) -> Iterator[np.ndarray]:
-        """Numbers of the rows that are solved together, so that memory does not grow with n."""
-        (m, K), d = pairs.weights.shape, len(self.scale)
-        width = d + m + K * (min(m, d) if self.query.norm == "l2" else 5 * d)
-        size = max(1, _BLOCK // width)
-        for first in range(0, len(pairs.rows), size):
-            yield pairs.rows[first : first + size]
-
-    def _block(self, forms: QuadraticForms, pairs: _Pairs, rows: np.ndarray, step: float, points: bool) -> _Block:
-        """Solve some rows for some pairs; ``forms`` measures perturbations in multiples of ``step``."""
-        labels = self.query.labels[rows]
-        with np.errstate(over="ignore", invalid="ignore"):  # such rows are found just below
-            radius = self.query.radius[rows] / step
-            z = (np.asarray(self.query.X[rows], dtype=np.float64) - self.shift) / self.scale
-            products = z @ self.neurons.T
-            size, change, rounding = self._limits(forms, pairs, z, products, radius)
-        sound = (rounding < _LARGEST_TERM / max(1.0, self.unit)).all(1) & (radius < _LARGEST_RADIUS)
-        products, radius = np.where(sound[:, None], products, 0.0), np.where(sound, radius, 0.0)
-        sign = 2.0 * labels - 1.0 if self.coefficients.shape[1] == 1 else np.ones(len(rows))
-        K = pairs.weights.shape[1]
-        worst = [forms.worst_case(products, _terms(sign, radius, k, K)) for k in range(K)]
-        lower = np.concatenate([part.margin for part in worst])
-        # Where next to nothing can change, this is better than the tolerance of the linf oracle.
-        lower = np.maximum(lower, (sign[:, None] * forms.outputs(products) - change).T)
-        lower = np.where(sound, lower - rounding.T, -np.inf)
-        pair = lower.argmin(0)
-        here = pair, np.arange(len(rows))
-        attained, delta = self._attained(forms, worst, products, labels, pair, radius, points)
-        return _Block(lower[here], attained, size.T[here], delta)
-
-    def _limits(
-        self, forms: QuadraticForms, pairs: _Pairs, z: np.ndarray, products: np.ndarray, radius: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Bounds over the balls of the terms, their change, and rounding (top of the file), each (g, K)."""
-        m, d = self.neurons.shape
-        a, b, c = (abs(number) for number in self.activation)
-        dual = 2 if self.query.norm == "l2" else 1
-        reach = radius[:, None] * np.linalg.norm(forms.stretched, dual, axis=1)
-        longest = np.linalg.norm(self.neurons, axis=1).max(initial=0.0)  # 1 but for rounding
-        length = longest * np.sqrt((z * z).sum(1))[:, None]
-        top = abs(products) + reach
-        slope, terms = 2.0 * a * top + b, (a * top + b) * top + c
-        rounding = 4.0 * (d + m + 8) * _EPS * (terms + slope * (length + reach))
-        return terms @ pairs.sizes, (slope * reach) @ pairs.sizes, rounding @ pairs.sizes
-
-    def _attained(
+    def _complete(
         self,
-        forms: QuadraticForms,
-        worst: list[WorstCase],
-        products: np.ndarray,
-        labels: np.ndarray,
-        pair: np.ndarray,
-        radius: np.ndarray,
-        points: bool,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Smallest margin (g,) that a candidate of the chosen pair has, and where (g, d) if wanted."""
-        lowest = self._margins(products, labels)
-        delta = np.zeros((len(pair), len(self.scale))) if points else None
-        for k in np.unique(pair):
-            rows = np.flatnonzero(pair == k)
-            for part in worst[k].samples:  # none where no row has a ball
-                for candidate in _candidates(part.coordinates[:, 0, rows], radius[rows], self.query.norm):
-                    margin = self._margins(forms.moved(products[rows], candidate, part.basis), labels[rows])
-                    better = margin < lowest[rows]
-                    chosen = rows[better]
-                    lowest[chosen] = margin[better]
-                    if delta is not None:
-                        e = candidate[better]
-                        delta[chosen] = e if part.basis is None else e @ part.basis
-        return lowest, delta
+        block: _Block,
+        lower: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]],
+        attained: np.ndarray,
+        delta: np.ndarray,
+        deadline: float,
+    ) -> None:
+        """Branch and bound of the rows that are left, pair by pair; improves all arguments in place."""
+        count, g = np.zeros(len(block.labels), int), len(block.labels)
+        low, high = self._box(block, np.arange(g))
+        for names, (rows, bounds) in lower.items():
+            pair, sign = self.weights.pair(names, self._spans), _rows_of(block, *names)[1]
+            allowance = _allowance(block, rows, *names)
+            tolerance = _FINER * EXACT_TOLERANCE * _sum_of_two(block.size, *names)[rows]
+            todo = (bounds < attained[rows] - tolerance) & block.sound[rows]
+            if self.search.deciding:
+                todo &= (bounds <= allowance) & (attained[rows] > 0)
+            here = rows[todo]
+            if not len(here):
+                continue
+            known = Rows(
+                block.products[here][:, pair.span.index],
+                sign[todo],
+                low[here],
+                high[here],
+                tolerance[todo],
+                2.0 * allowance[todo] + np.finfo(float).tiny,
+                attained[here],
+                np.zeros_like(low[here]),
+                count[here],
+            )
+            bounds[todo] = search_boxes(pair, known, bounds[todo], self.search, deadline)
+            count[here] = known.branches
+            better = known.best < attained[here]
+            delta[here[better]] = known.point[better]
+            attained[here] = known.best
+        attained[:] = np.minimum(attained, self._attained(block, delta))
 
-    def _margins(self, products: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        scores = self._activated(products) @ self.coefficients
+    def _local(self, pair: Pair, block: _Block, rows: np.ndarray, sign: np.ndarray, robust: bool) -> Local:
+        """Bound a pair over the balls of some rows."""
+        products, radius = block.products[rows][:, pair.span.index], block.radius[rows]
+        if not robust:
+            value = pair.values(products, sign)
+            return Local(value, value, np.zeros((len(rows), len(self.weights.scale))), None, None)
+        if self.query.norm == "l2":
+            return _regions.ball(pair, products, sign, radius)
+        if self.query.norm == "l1":
+            return _regions.cross(pair, products, sign, radius)
+        box = (-radius, radius) if block.low is None or block.high is None else (block.low[rows], block.high[rows])
+        found = _regions.boxed(pair, products, sign, *box)
+        return Local(found.lower, found.attained, found.point, None, None)
+
+    def _interval(self, pair: Pair, block: _Block, rows: np.ndarray, sign: np.ndarray) -> np.ndarray:
+        """Bound (g,) of a pair from the extremes of each of its neurons."""
+        index, positive = pair.span.index, pair.weights.clip(0.0)
+        negative = positive - pair.weights
+        down, up = block.down[rows][:, index], block.up[rows][:, index]
+        change = np.where(sign > 0, down @ positive - up @ negative, down @ negative - up @ positive)
+        return pair.values(block.products[rows][:, index], sign) + change
+
+    def _parts(self, pair: Pair, g: int) -> Iterator[slice]:
+        """Rows that are solved together, so that memory does not grow with their number."""
+        k, d = pair.span.vectors.shape
+        size = max(1, _BLOCK // (1 + 2 * k + (0 if self.query.norm == "l2" else 5 * d)))
+        for first in range(0, g, size):
+            yield slice(first, min(first + size, g))
+
+    def _block(self, rows: np.ndarray) -> _Block:
+        """Products, intervals and limits of some rows."""
+        weights, query = self.weights, self.query
+        a, b, c = weights.activation
+        m, d = weights.neurons.shape
+        with np.errstate(over="ignore", invalid="ignore"):  # such rows are found just below
+            radius = query.radius[rows] / weights.step
+            z = (np.asarray(query.X[rows], dtype=np.float64) - weights.shift) / weights.scale
+            products = z @ weights.neurons.T
+            low, high = self._bounds(rows, radius)
+            least, most, reach = self._reach(radius, low, high)
+            longest = np.linalg.norm(weights.neurons, axis=1).max(initial=0.0)  # 1 but for rounding
+            length = longest * np.sqrt((z * z).sum(1))[:, None]
+            top, coefficients = abs(products) + reach, abs(weights.coefficients)
+            slope = 2.0 * abs(a) * top + abs(b)
+            terms = (abs(a) * top + abs(b)) * top + abs(c)
+            rounding = 4.0 * (d + m + 8) * _EPS * ((terms + slope * (length + reach)) @ coefficients)
+            size = terms @ coefficients
+            total = rounding.max(1) if rounding.shape[1] == 1 else np.sort(rounding, 1)[:, -2:].sum(1)
+            sound = (total < _LARGEST_TERM / max(1.0, weights.unit)) & (radius < _LARGEST_RADIUS)
+        products, radius, least, most = (
+            np.where(sound.reshape(-1, *[1] * (array.ndim - 1)), array, 0.0)
+            for array in (products, radius, least, most)
+        )
+        if low is not None and high is not None:
+            low, high = np.where(sound[:, None], low, 0.0), np.where(sound[:, None], high, 0.0)
+        down = up = products
+        if query.norm != "l2":
+            down, up = _extremes(a, 2.0 * a * products + b, least, most)
+        return _Block(query.labels[rows], products, radius, low, high, down, up, size, rounding, sound)
+
+    def _bounds(self, rows: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The box (g, d) of the perturbations in steps, where there is one beside the ball."""
+        if self.query.bounds is None:
+            return None, None
+        X, half = np.asarray(self.query.X[rows], dtype=np.float64), radius[:, None]
+        low, high = ((side - X) / self.weights.step for side in self.query.bounds)
+        return np.clip(low, -half, 0.0), np.clip(high, 0.0, half)
+
+    def _box(self, block: _Block, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The box (g, d) of the perturbations."""
+        if block.low is not None and block.high is not None:
+            return block.low[rows], block.high[rows]
+        half = np.repeat(block.radius[rows][:, None], len(self.weights.scale), 1)
+        return -half, half
+
+    def _reach(
+        self, radius: np.ndarray, low: np.ndarray | None, high: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Least and largest change (g, m) of every t_j, and the magnitude of what it is added up from."""
+        vectors = self.weights.stretched
+        if low is None or high is None:
+            dual = {"l2": 2, "linf": 1, "l1": np.inf}[self.query.norm]
+            reach = radius[:, None] * np.linalg.norm(vectors, dual, axis=1)
+            return -reach, reach, reach
+        positive, negative = vectors.clip(0.0).T, vectors.clip(None, 0.0).T
+        reach = np.maximum(-low, high) @ abs(vectors).T
+        return low @ positive + high @ negative, high @ positive + low @ negative, reach
+
+    def _attained(self, block: _Block, delta: np.ndarray) -> np.ndarray:
+        """Margins (g,) at perturbations (g, d)."""
+        scores = self.weights.activated(block.products + delta @ self.weights.stretched.T) @ self.weights.coefficients
         scores = scores[:, 0] if scores.shape[1] == 1 else scores
-        return class_margins(torch.from_numpy(scores), torch.from_numpy(labels)).numpy()
-
-    def _activated(self, products: np.ndarray) -> np.ndarray:
-        a, b, c = self.activation
-        return (a * products + b) * products + c
+        return class_margins(torch.from_numpy(scores), torch.from_numpy(block.labels)).numpy()
 
 
-def _terms(sign: np.ndarray, radius: np.ndarray, k: int, K: int) -> Terms:
-    """The margins of a block of rows, with difference k of K."""
-    g = len(sign)
-    zero, direction = np.zeros(g), np.full((1, g), k)
-    terms = TermSet(HARD, np.arange(g), zero + 1.0, sign[None], zero[None], direction, radius, zero)
-    return Terms(terms, g, np.asarray, K)
+def _rows_of(block: _Block, first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (h,) of the rows of which the difference is a margin, and its signs (h,)."""
+    if first == second:
+        return np.arange(len(block.labels)), 2.0 * block.labels - 1.0
+    rows = np.flatnonzero((block.labels == first) | (block.labels == second))
+    return rows, np.where(block.labels[rows] == first, 1.0, -1.0)
 
 
-def _candidates(samples: np.ndarray, radius: np.ndarray, norm: str) -> Iterator[np.ndarray]:
-    """Points (g, p) of the balls that may attain the bound, from the samples (S, g, p) of the oracle.
+def _sum_of_two(of_outputs: np.ndarray, first: int, second: int) -> np.ndarray:
+    return of_outputs[:, first] if first == second else of_outputs[:, first] + of_outputs[:, second]
 
-    The minimiser for l2. For linf, where the moments are m m' + sum_l f_l f_l': m and m +- f_l, which attain
-    it where the moments have rank one, with or without a mean, and the samples m +- sqrt(k) f_l themselves,
-    for k factors.
-    """
-    if norm == "l2":
-        yield samples[0]
-        return
-    mean, half = samples.mean(0), radius[:, None]
-    yield np.clip(mean, -half, half)
-    spread = max(1.0, len(samples) / 2) ** 0.5
-    for sample in samples:
-        yield np.clip(mean + (sample - mean) / spread, -half, half)
-        yield np.clip(sample, -half, half)
+
+def _allowance(block: _Block, rows: np.ndarray, first: int, second: int) -> np.ndarray:
+    """What is subtracted from the bounds of some rows for a pair."""
+    return _sum_of_two(block.rounding, first, second)[rows]
+
+
+def _largest_other(size: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    others = size.copy()
+    np.put_along_axis(others, labels[:, None], 0.0, 1)
+    return others.max(1)
+
+
+def _extremes(a: float, slope: np.ndarray, least: np.ndarray, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Extremes (g, m) of a x^2 + slope x for least <= x <= most."""
+    ends = [least, most]
+    if a != 0:
+        with np.errstate(over="ignore"):
+            ends.append(np.clip(slope / (-2.0 * a), least, most))
+    values = [(a * x + slope) * x for x in ends]
+    return np.minimum.reduce(values), np.maximum.reduce(values)

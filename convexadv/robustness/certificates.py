@@ -14,7 +14,9 @@ from .margins import MAX_BRANCHES, answer, radius_text
 _POLYNOMIAL = {
     "l2": "S-procedure: the exact worst case over the l2 ball",
     "linf": "diagonal multipliers: a lower bound over the linf ball",
+    "l1": "multipliers: a lower bound over the l1 ball",
 }
+_BOXES = "branch and bound over sub-boxes: exact in sign unless a limit is reached"
 _LINEAR = "linear bounds: exact where no neuron is undecided in the ball"
 _COMPLETE = "branch and bound over undecided neurons: exact in sign unless a limit is reached"
 
@@ -59,6 +61,7 @@ def certify(
     complete: bool = False,
     max_branches: int = MAX_BRANCHES,
     time_limit: float | None = None,
+    bounds: tuple[Any, Any] | None = None,
 ) -> RobustnessCertificate:
     """Prove for each row, where possible, that every point of its ball is predicted as labelled.
 
@@ -74,6 +77,8 @@ def certify(
     complete, max_branches, time_limit
         As of :func:`worst_case_margin`, but the search for a row ends as soon as its bound is positive, or a
         point is found that is not: the bounds are lower than they could be.
+    bounds
+        As of :func:`worst_case_margin`.
 
     Returns
     -------
@@ -84,15 +89,15 @@ def certify(
     InputError
         As :func:`worst_case_margin`.
     """
-    query, search = Query.of(network, X, y, radius, norm), Search.of(complete, max_branches, time_limit)
-    return certificate(query, search, radius)
+    query = Query.of(network, X, y, radius, norm, bounds)
+    return certificate(query, Search.of(complete, max_branches, time_limit), radius)
 
 
 def certificate(query: Query, search: Search, radius: Any) -> RobustnessCertificate:
     """Certify the rows of a query; ``radius`` is what the result says."""
     lower = answer(query, replace(search, deciding=True), points=False).lower
     if isinstance(query.network, PolynomialNetwork):
-        method = _POLYNOMIAL[query.norm]
+        method = _BOXES if search.complete and query.norm == "linf" else _POLYNOMIAL[query.norm]
     else:
         method = _COMPLETE if search.complete else _LINEAR
     certified = query.returned((lower > 0) & query.correct())

@@ -119,14 +119,14 @@ def _nearest(weights: Weights, X: Array, spans: dict[bytes, Span]) -> tuple[Arra
     length = xp.sqrt((z * z).sum(1))
     best = Choice(X)
     for first, second in weights.pairs(np.unique(to_numpy(predicted))):
-        pair = weights.pair(first, second, spans)
+        pair = weights.pair((first, second), spans)
         own = predicted == first
         rows = xp.where(own | (predicted == second))[0]
         up = own if first != second else scores[:, 0] >= 0
         sign = xp.where(up[rows], 1.0, -1.0) + xp.zeros_like(length[:1])
         distance, coordinates = _to_pair(pair, products[rows][:, pair.span.index], sign, length[rows])
         found = distance < np.inf
-        best.offer(rows[found], distance[found], (coordinates @ pair.eigen[1].T)[found], pair.span.basis)
+        best.offer(rows[found], distance[found], coordinates[found], pair.eigen[1].T, pair.span.basis)
     points = X + weights.step * best.points()
     points = xp.where((best.value < np.inf)[:, None], points, np.nan + points)
     return weights.step * best.value, points

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,9 @@ class MarginResult:
         "l1", "l2" or "linf".
     radius : float or (n,)
         As given.
+    upper_bound : (n,)
+        Margin at ``point``, of the network in float64: the worst case lies between the two bounds, and their
+        difference tells how tight they are.
     """
 
     lower_bound: Array
@@ -45,6 +49,7 @@ class MarginResult:
     point: Array | None
     norm: str
     radius: Any
+    upper_bound: Array | None = None
 
     def __repr__(self) -> str:
         counts = f"positive={int((self.lower_bound > 0).sum())}, exact={int(self.exact.sum())}"
@@ -62,6 +67,7 @@ def worst_case_margin(
     complete: bool = False,
     max_branches: int = MAX_BRANCHES,
     time_limit: float | None = None,
+    bounds: tuple[Any, Any] | None = None,
 ) -> MarginResult:
     r"""Bound the margin of every row over its ball from below, exactly where possible.
 
@@ -82,17 +88,23 @@ def worst_case_margin(
         Radius r >= 0 of every ball, in the units of X. 0 gives the margin itself.
     norm : {"l2", "linf", "l1"}
         The ball. Polynomial networks: "l2", the exact minimum by the S-procedure ([KLP24] Kuelbs, Lall, Pilanci,
-        arXiv 2405.14033); "linf", where the minimum is NP-hard, the lower bound of diagonal multipliers. ReLU and
-        gated ReLU networks: any, by linear bounds of the neurons that are undecided in the ball (CROWN: Zhang,
-        Weng, Chen, Hsieh, Daniel, NeurIPS 2018), exact where no neuron is: on training rows of robust
-        :class:`ReLUProblem`, for one.
+        arXiv 2405.14033); "linf", where the minimum is NP-hard, the lower bound of diagonal multipliers; "l1", the
+        lower bound of multipliers whose proof is at the top of ``_cross.py``; for all of them interval bounds of the
+        neurons where these are better. With more than two classes every pair f_y - f_c has its worst case, the
+        least of which is that of the margin. ReLU and gated ReLU networks: any, by linear bounds of the neurons that
+        are undecided in the ball (CROWN: Zhang, Weng, Chen, Hsieh, Daniel, NeurIPS 2018), exact where no neuron is:
+        on training rows of robust :class:`ReLUProblem`, for one.
     complete : bool
-        Whether the linear bounds of (gated) ReLU networks are refined by branch and bound over undecided neurons
-        until they are exact or a limit is reached. The work may double with each such neuron.
+        Whether bounds are refined by branch and bound until they are exact or a limit is reached: over undecided
+        neurons for (gated) ReLU networks, where the work may double with each of them; over sub-boxes for
+        polynomial networks in linf balls, for few features only. Exact anyway for polynomial networks in l2 balls;
+        not known for them in l1 balls.
     max_branches : int
         Branches that may be looked at for a row; those left behind count with the bounds they have.
     time_limit : float, optional
         Seconds after which no further branch is looked at. Results then depend on the machine.
+    bounds : pair of float or array (d,), optional
+        Box (low, high) of the inputs, in the units of X: for polynomial networks in linf balls, which it cuts.
 
     Returns
     -------
@@ -104,7 +116,8 @@ def worst_case_margin(
     InputError
         If the network is of another kind or has no classes, X has another number of features, no rows, or
         values that are not finite numbers, a label is unknown, a radius is negative, the norm is another one, a
-        limit is out of range, or a complete search is not known (polynomial networks, linf).
+        limit is out of range, a row lies outside of the bounds, bounds are given for other networks or balls, or a
+        complete search is not known (polynomial networks, l1).
 
     Notes
     -----
@@ -112,22 +125,30 @@ def worst_case_margin(
     network in float32 adds the rounding of its own evaluation. Where gates of a gated network are multiples of each
     other, a complete search counts sides that no point takes together, and may end below the worst case.
     """
-    query = Query.of(network, X, y, radius, norm)
+    query = Query.of(network, X, y, radius, norm, bounds)
     found = answer(query, Search.of(complete, max_branches, time_limit), points=True)
-    point = None if found.point is None else query.returned(found.point)
-    return MarginResult(query.returned(found.lower), query.returned(found.exact), point, norm, radius)
+    assert found.point is not None
+    lower, exact, point = (query.returned(part) for part in (found.lower, found.exact, found.point))
+    upper = query.returned(_margins(query, found.point))
+    return MarginResult(lower, exact, point, norm, radius, upper)
+
+
+def _margins(query: Query, point: np.ndarray) -> np.ndarray:
+    """Margins (n,) of the network in float64 at points (n, d)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return copy.deepcopy(query.network).double().margins(point, query.y)
 
 
 def answer(query: Query, search: Search, points: bool) -> Found:
     """Bound the margins of a query with what its network calls for."""
     if not isinstance(query.network, PolynomialNetwork):
         return _relu_worst_case.solve(query, search)
-    if search.complete and query.norm != "l2":
+    if search.complete and query.norm == "l1":
         raise InputError(
-            f"complete=True was given for a PolynomialNetwork in {query.norm} balls, where no complete search is "
-            "known; leave it out, or use l2 balls, whose worst cases are exact."
+            "complete=True was given for a PolynomialNetwork in l1 balls, where no complete search is known; leave "
+            "it out, or use linf balls, or l2 balls, whose worst cases are exact."
         )
-    return Task.of(query, query.network).solve(points)
+    return Task.of(query, query.network, search).solve(points)
 
 
 def radius_text(radius: Any) -> str:
