@@ -42,7 +42,7 @@ def solve_torch(
 ) -> Solution:
     """Solve a gated ReLU problem; arguments as in :func:`convexadv.solve`.
 
-    Smooth losses without balls are solved by a semismooth Newton method (:mod:`.semismooth`), all others by accelerated
+    Losses without balls are solved by a semismooth Newton method (:mod:`.semismooth`), robust ones by accelerated
     proximal gradients on smoothed losses whose centres move (:mod:`.proximal`). ``max_iter`` counts Newton steps, or
     rounds of gradient steps.
     """

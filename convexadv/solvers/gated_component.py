@@ -12,6 +12,7 @@ from ..problems.blocks import Blocks
 from ..problems.bound import Atoms
 from ..problems.certificate import AtomSet, GateShares
 from ..problems.gated import GatedReLUProblem
+from .gated_maps import GatedMaps
 from .gated_model import Duals, GatedModel
 from .proximal import Accelerated
 from .semismooth import SemismoothNewton, suits
@@ -29,13 +30,12 @@ class GatedComponent:
     ----------
     problem : GatedReLUProblem
     number : int
-    model : GatedModel
     V : tensor (outputs, P, D)
         Weights to start from.
     """
 
-    def __init__(self, problem: GatedReLUProblem, number: int, model: GatedModel, V: Any):
-        self.problem, self.number, self.model, self.V = problem, number, model, V
+    def __init__(self, problem: GatedReLUProblem, number: int, V: Any):
+        self.problem, self.number, self.V = problem, number, V
         self.outputs, self.exact_terms = problem.components[number].outputs, problem.arrays(number)
         self.zero = sum(float(each.weight @ each.loss.group_value(each.offset)) for each in self.exact_terms)
         self.upper, self.lower, self.rounds = self.zero, -1.0, 0
@@ -98,9 +98,13 @@ class GatedComponent:
 class NewtonComponent(GatedComponent):
     """A component solved by the semismooth Newton method."""
 
-    def __init__(self, problem: GatedReLUProblem, number: int, model: GatedModel, V: Any):
-        super().__init__(problem, number, model, V)
-        self.method = SemismoothNewton(model, problem.beta, V[0])
+    def __init__(self, problem: GatedReLUProblem, number: int, X: Any, V: Any):
+        super().__init__(problem, number, V)
+        component = problem.components[number]
+        maps = GatedMaps(component.terms[0], component.directions, problem.active, X)
+        self.method = SemismoothNewton(maps, component.terms[0].loss, problem.beta, V)
+        if self.method.first < self.upper:
+            self.upper, self.best = self.method.first, V
         self._look()
 
     def advance(self) -> None:
@@ -111,17 +115,17 @@ class NewtonComponent(GatedComponent):
 
     def _look(self) -> None:
         method = self.method
-        self.V = method.S[None]
+        self.V = method.S
         duals = Duals([method.z[None]], [None], [None], [None])
-        self._keep(method.objective(), self.V, duals, float(method.q.norm(dim=1).max()))
+        self._keep(method.objective(), self.V, duals, float(method.q.norm(dim=2).max()))
 
 
 class GradientComponent(GatedComponent):
     """A component solved by accelerated proximal gradients on smoothed losses."""
 
     def __init__(self, problem: GatedReLUProblem, number: int, model: GatedModel, V: Any):
-        super().__init__(problem, number, model, V)
-        self.lipschitz = 1.0
+        super().__init__(problem, number, V)
+        self.model, self.lipschitz = model, 1.0
         self._state: Accelerated | None = None
         self._gates: Any = None
         self._look()
@@ -172,10 +176,12 @@ def component_of(problem: GatedReLUProblem, number: int, X: Any, known: Blocks |
     known : Blocks or None
         Where to start.
     """
-    model = GatedModel(problem, number, X)
-    start = np.zeros((model.outputs, problem.n_gates, X.shape[1]))
+    component = problem.components[number]
+    start = np.zeros((len(component.outputs), problem.n_gates, X.shape[1]))
     if known is not None:
-        own = known.of_outputs(problem.components[number].outputs)
+        own = known.of_outputs(component.outputs)
         np.add.at(start, (own.output, own.gate), own.vectors)
     V = torch.as_tensor(start, device=X.device)
-    return (NewtonComponent if suits(model) else GradientComponent)(problem, number, model, V)
+    if suits(component):
+        return NewtonComponent(problem, number, X, V)
+    return GradientComponent(problem, number, GatedModel(problem, number, X), V)

@@ -1,14 +1,16 @@
-r"""A semismooth Newton augmented Lagrangian method for smooth losses plus beta times the norms of groups.
+r"""A semismooth Newton augmented Lagrangian method for losses of the outputs plus beta times the norms of groups.
 
-The dual, over multipliers z of the rows (q = backward(p z sign), ||q_k|| <= beta for every gate), is solved by the proximal
-point method on the primal: for centres V and a growing sigma,
+The dual, over multipliers z of the terms (q = backward(p z), ||q_k|| <= beta for every gate), is solved by the proximal point
+method on the primal: for centres V and a growing sigma,
 
     minimise over z   sum_i p_i (psi*(z_i) - offset_i z_i) + ||S(z)||^2 / (2 sigma),
     S(z) = shrink(V + sigma q(z), sigma beta),
 
 by Newton's method, then V = S(z) (Li, Sun and Toh, *A highly efficient semismooth Newton augmented Lagrangian method for
-solving Lasso problems*, 2018). Only the gates with S_k != 0 enter Newton's equations, which conjugate gradients solve in the
-space of the rows with a preconditioner of rank D; z, and with it the lower bound, is as exact as the weights.
+solving Lasso problems*, 2018). A loss with a kink gets a proximal term (mu/2)(z - centre)^2 beside psi*, whose centre moves
+with V and whose mu falls: the proximal method of multipliers. Only the gates with S_k != 0 enter Newton's equations
+(:mod:`.gated_newton`), and of these losses only the terms strictly between their bounds; z, and with it the lower bound, is
+as exact as the weights.
 """
 
 from __future__ import annotations
@@ -18,25 +20,71 @@ from typing import Any
 
 import torch
 
-from .gated_model import GatedModel
+from ..losses import Loss
+from .gated_maps import GatedMaps
+from .gated_newton import Shrunk, solve
 
 _SIGMA = 20.0
-_GROWTH = 3.0
-_INNER = 0.5
-"""The inner problem is solved to this share of the gap."""
-_FORCING = 0.2
-_MOST_NEWTON = 40
-_MOST_CG = 500
+_MOST_SIGMA = 1e10
+"""Relative to the first one."""
+_INNER, _INNER_SHARP = 0.5, 0.1
+"""The inner problem is solved to this share of the gap: of smooth losses, of losses with a kink."""
+_GROWTH, _GROWTH_SHARP = (3.0,), (3.0, 2.0, 1.5, 1.2, 1.0, 1.0, 0.7, 0.5)
+"""Of sigma, after an inner problem that took 0, 1, 2, ... Newton steps: a kink makes large ones hard to solve."""
+_MOST_NEWTON, _MOST_NEWTON_SHARP = 40, 20
 _LINE_SEARCH = 12
-_COARSE = torch.float32
-"""Of the products inside conjugate gradients, which need few digits: what they return is only a direction."""
+_MU = 0.3
+"""First weight of the proximal term of a loss with a kink, in units of the margin."""
+_LEAST_MU = 1e-4
+_FALL = 0.7
+"""mu falls with this power of the growth of sigma."""
 
 
-def suits(model: GatedModel) -> bool:
-    """Whether the component has one output and one set of smooth terms, one a row."""
-    terms = model.terms
-    smooth = all(not each.robust and each.k == 1 and not each.loss.sharp for each in terms)
-    return model.outputs == 1 and len(terms) == 1 and smooth and terms[0].row is None
+class Smoothed:
+    """A loss, with the proximal term (mu/2)(z - centre)^2 beside psi* if it has a kink."""
+
+    def __init__(self, loss: Loss, centre: Any):
+        self.loss, self.centre, self.mu = loss, centre, _MU if loss.sharp else 0.0
+        self.lower = -math.inf if loss.signed or loss.name == "logistic" else 0.0
+        self.upper = math.inf if loss.name == "logistic" else loss.upper
+
+    def move(self, centre: Any, growth: float) -> None:
+        """The next centre and weight, sigma having grown."""
+        self.centre = centre
+        if self.mu:
+            self.mu = max(_LEAST_MU, self.mu / growth**_FALL)
+
+    def value(self, u: Any) -> Any:
+        """max_z z u - psi*(z) - (mu/2)(z - centre)^2."""
+        return self.loss.multipliers(u[None], self.centre[None], self.mu)[0]
+
+    def derivative(self, u: Any) -> Any:
+        """Its maximiser z."""
+        return self.loss.multipliers(u[None], self.centre[None], self.mu)[1][0]
+
+    def conjugate(self, z: Any) -> Any:
+        """psi*(z) + (mu/2)(z - centre)^2."""
+        own = self.loss.conjugate(z)
+        return own + 0.5 * self.mu * (z - self.centre) ** 2 if self.mu else own
+
+    def conjugate_derivative(self, z: Any) -> Any:
+        """Inverse of :meth:`derivative` between the bounds."""
+        own = self.loss.conjugate_derivative(z)
+        return own + self.mu * (z - self.centre) if self.mu else own
+
+    def slope(self, z: Any) -> Any:
+        """psi'' where psi' = z, or 1 / (psi*)''(z)."""
+        if self.mu:
+            return torch.full_like(z, 1.0 / self.mu)
+        if self.loss.name == "logistic":
+            return z * (1.0 - z)
+        return torch.full_like(z, 2.0 if self.loss.name == "squared_hinge" else 1.0)
+
+
+def suits(component: Any) -> bool:
+    """Whether a component has one set of terms, without balls and with one alternative each."""
+    terms = component.terms
+    return len(terms) == 1 and not terms[0].robust and terms[0].shape[0] == 1
 
 
 class SemismoothNewton:
@@ -44,86 +92,74 @@ class SemismoothNewton:
 
     Parameters
     ----------
-    model : GatedModel
-        Of which :func:`suits` is true.
+    maps : GatedMaps
+    loss : Loss
     beta : float
-    V : tensor (P, D)
+    V : tensor (outputs, P, D)
         Weights to start from.
     """
 
-    def __init__(self, model: GatedModel, beta: float, V: Any):
-        self.model, self.beta, self.V = model, beta, V
-        terms = model.terms[0]
-        self.loss, self.weight = terms.loss, terms.weight
-        self.sign, self.offset = terms.sign[0], terms.offset[0]
-        self.square = (model.X * model.X).sum(1)
-        self._rows, self._active = model.X.to(_COARSE), model.active.to(_COARSE)
-        self.z = self.loss.derivative(self.offset - self.sign * self._forward(V, None))
-        self.q = self._backward(self._pull(self.z), None)
-        seen = self._forward(self.q, None)
-        curvature = self.weight * self._slope(self.z)
+    def __init__(self, maps: GatedMaps, loss: Loss, beta: float, V: Any):
+        self.maps, self.exact, self.beta, self.V = maps, loss, beta, V
+        self.weight, self.offset = maps.weight, maps.offset
+        u = self.offset - maps.forward(V)
+        self.first = float((self.weight * loss.value(u)).sum()) + beta * float(V.norm(dim=2).sum())
+        self.loss = Smoothed(loss, 0.5 * loss.derivative(u))
+        self.z = self.loss.derivative(u)
+        self.q = maps.backward(self.weight * self.z)
+        seen = maps.forward(self.q)
+        curvature = self.weight * (1.0 if loss.sharp else self.loss.slope(self.z))
         size = float((curvature * seen * seen).sum()) / max(float((self.q * self.q).sum()), 1e-300)
         self.sigma = _SIGMA / max(size, 1e-300)
-        self._inner = 0
+        self._most_sigma, self._inner = _MOST_SIGMA * self.sigma, 0
+        self._share = _INNER_SHARP if loss.sharp else _INNER
+        self._growth = _GROWTH_SHARP if loss.sharp else _GROWTH
+        self._most = _MOST_NEWTON_SHARP if loss.sharp else _MOST_NEWTON
         self.refresh()
-
-    # ---- maps
-
-    def _forward(self, V: Any, patterns: Any) -> Any:
-        return self.model.forward(V[None], None if patterns is None else [patterns])[:, 0]
-
-    def _backward(self, c: Any, patterns: Any) -> Any:
-        return self.model.backward(c[:, None], None if patterns is None else [patterns])[0]
-
-    def _pull(self, z: Any) -> Any:
-        return self.weight * z * self.sign
-
-    def _slope(self, z: Any) -> Any:
-        """psi'' where psi' = z, or 1 / (psi*)''(z)."""
-        if self.loss.name == "logistic":
-            return z * (1.0 - z)
-        return torch.full_like(z, 2.0 if self.loss.name == "squared_hinge" else 1.0)
 
     def refresh(self) -> None:
         """Shrunk weights at z, the gates they use, and the arguments of the loss there."""
         self.W = self.V + self.sigma * self.q
-        self.norms = self.W.norm(dim=1)
+        self.norms = self.W.norm(dim=2)
         self.factor = (1.0 - self.sigma * self.beta / self.norms.clamp_min(1e-300)).clamp_min(0.0)
-        self.used = torch.nonzero(self.factor > 0)[:, 0]
-        self.patterns = self.model.active[:, self.used]
-        self.S = self.W * self.factor[:, None]
-        self.u = self.offset - self.sign * self._forward(self.S[self.used], self.patterns)
+        self.used = [torch.nonzero(own > 0)[:, 0] for own in self.factor]
+        self.patterns = [self.maps.active[:, own] for own in self.used]
+        self.S = self.W * self.factor[:, :, None]
+        weights = [own[used] for own, used in zip(self.S, self.used, strict=True)]
+        self.u = self.offset - self.maps.forward(weights, self.patterns)
 
     def objective(self) -> float:
         """Objective of the shrunk weights."""
-        loss = float((self.weight * self.loss.value(self.u)).sum())
-        return loss + self.beta * float(self.S.norm(dim=1).sum())
-
-    # ---- steps
+        loss = float((self.weight * self.exact.value(self.u)).sum())
+        return loss + self.beta * float(self.S.norm(dim=2).sum())
 
     def advance(self, gap: float) -> None:
         """One Newton step, or the next proximal point where the inner problem is solved to a share of the absolute gap."""
-        z = self.loss.derivative(self.u)
         missing = self.weight * (self.loss.value(self.u) + self.loss.conjugate(self.z) - self.z * self.u)
-        if float(missing.sum()) <= _INNER * gap or self._inner >= _MOST_NEWTON:
-            self.V, self.sigma, self._inner = self.S, self.sigma * _GROWTH, 0
+        if float(missing.sum()) <= self._share * gap or self._inner >= self._most:
+            growth = self._growth[min(self._inner, len(self._growth) - 1)]
+            self.V, self.sigma, self._inner = self.S, min(self.sigma * growth, self._most_sigma), 0
+            self.loss.move(self.z, growth)
         else:
-            self._newton(z)
+            self._newton()
             self._inner += 1
         self.refresh()
 
-    def _newton(self, target: Any) -> None:
-        at = self.loss.conjugate_derivative(self.z)
-        residual, slope = self.u - at, self.weight * self._slope(self.z)
-        if not self.loss.signed and self.loss.name != "logistic":
-            idle = (self.z <= 0) & (self.u <= at)
-            residual, slope = residual.masked_fill(idle, 0.0), slope.masked_fill(idle, 0.0)
-        step = self._solve(residual, slope)
+    def _newton(self) -> None:
+        loss = self.loss
+        at = loss.conjugate_derivative(self.z)
+        residual, slope = self.u - at, self.weight * loss.slope(self.z)
+        idle = ((self.z <= loss.lower) & (self.u <= at)) | ((self.z >= loss.upper) & (self.u >= at))
+        residual, slope = residual.masked_fill(idle, 0.0), slope.masked_fill(idle, 0.0)
+        parts = zip(self.W, self.norms, self.used, strict=True)
+        units = [own[used] / norms[used][:, None] for own, norms, used in parts]
+        factors = [own[used] for own, used in zip(self.factor, self.used, strict=True)]
+        step = solve(self.maps, Shrunk(self.patterns, factors, units), self.sigma, slope, residual)
         model = float((slope * residual * step).sum())
         for _ in range(_LINE_SEARCH):
-            new = torch.where(slope > 0, self.loss.derivative(at + step), self.z)
+            new = torch.where(slope > 0, loss.derivative(at + step), self.z)
             move = new - self.z
-            moved = self._backward(self._pull(move), None)
+            moved = self.maps.backward(self.weight * move)
             start = self._derivative(0.0, move, moved)
             if start <= -0.1 * model or not math.isfinite(model):
                 break
@@ -134,7 +170,7 @@ class SemismoothNewton:
     def _derivative(self, length: float, move: Any, moved: Any) -> float:
         """Of the inner problem along the step."""
         W = self.V + self.sigma * (self.q + length * moved)
-        norms = W.norm(dim=1, keepdim=True)
+        norms = W.norm(dim=2, keepdim=True)
         S = W * (1.0 - self.sigma * self.beta / norms.clamp_min(1e-300)).clamp_min(0.0)
         slope = self.loss.conjugate_derivative(self.z + length * move) - self.offset
         return float((self.weight * slope * move).sum()) + float((S * moved).sum())
@@ -155,59 +191,3 @@ class SemismoothNewton:
             else:
                 low, at_low = length, value
         return length
-
-    def _solve(self, residual: Any, slope: Any) -> Any:
-        """Conjugate gradients for (I + K H) x = residual in the inner product of H = diag(slope).
-
-        K c = sigma sign F J F' sign c, J the derivative of the shrinkage over the gates in use.
-        """
-        factor = self.factor[self.used]
-        unit = (self.W[self.used] / self.norms[self.used][:, None]).to(_COARSE)
-        rows, patterns = self._rows, self._active[:, self.used]
-        shrunk, rest = (self.sigma * factor).to(_COARSE)[:, None], (self.sigma * (1.0 - factor)).to(_COARSE)
-
-        def coupled(c: Any) -> Any:
-            pulled = patterns.T @ (rows * (self.sign * c).to(_COARSE)[:, None])
-            moved = shrunk * pulled + (rest * (pulled * unit).sum(1))[:, None] * unit
-            return self.sign * ((patterns @ moved) * rows).sum(1).to(c.dtype)
-
-        precondition = self._preconditioner(factor, slope)
-        x, left = torch.zeros_like(residual), residual
-        direction = precondition(left)
-        scaled = slope * direction
-        product = first = float((scaled * left).sum())
-        for _ in range(_MOST_CG):
-            image = direction + coupled(scaled)
-            curvature = float((scaled * image).sum())
-            if not curvature > 0:
-                break
-            length = product / curvature
-            x, left = x + length * direction, left - length * image
-            new = precondition(left)
-            scaled_new = slope * new
-            following = float((scaled_new * left).sum())
-            if not following > _FORCING**2 * first:
-                break
-            ratio, product = following / product, following
-            direction, scaled = new + ratio * direction, scaled_new + ratio * scaled
-        return x
-
-    def _preconditioner(self, factor: Any, slope: Any) -> Any:
-        """Inverse of I + (R + Z Z') H: what the gates do on average has rank D, the rest a diagonal R."""
-        total = float(factor.sum())
-        if total <= 0:
-            return lambda v: v
-        shares = self.patterns @ factor
-        mean = shares / total
-        diagonal = 1.0 + self.sigma * self.square * (shares - total * mean * mean).clamp_min(0.0) * slope
-        Z = self.model.X * (self.sign * mean * (self.sigma * total) ** 0.5)[:, None]
-        inner = Z.T @ (Z * (slope / diagonal)[:, None])
-        inner.diagonal().add_(1.0)
-        root = torch.linalg.cholesky(inner)
-
-        def apply(v: Any) -> Any:
-            own = v / diagonal
-            small = torch.cholesky_solve((Z.T @ (slope * own))[:, None], root)[:, 0]
-            return own - (Z @ small) / diagonal
-
-        return apply
