@@ -20,10 +20,15 @@ def margin_loss(scores: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def cross_entropy_loss(scores: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """The cross-entropy; for one output, of the logistic model."""
+    """``L = log(sum over c != y of exp f_c) - f_y``; the cross-entropy is ``log(1 + exp L)``.
+
+    Both have the same steepest directions and the same order, but the gradient of L does not vanish where the network
+    is sure.
+    """
     if scores.ndim == 1:
-        return torch.nn.functional.softplus(-class_margins(scores, index))
-    return torch.nn.functional.cross_entropy(scores, index, reduction="none")
+        return -class_margins(scores, index)
+    own = scores.gather(1, index[:, None])
+    return scores.scatter(1, index[:, None], -torch.inf).logsumexp(1) - own[:, 0]
 
 
 def dlr_loss(scores: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

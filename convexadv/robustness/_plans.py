@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..networks import PolynomialNetwork
-from ._goals import LossOfScores, loss_of, margin_loss
+from ._goals import LossOfScores, cross_entropy_loss, loss_of, margin_loss
 from ._query import positive_integer
 from .apgd import auto_projected_gradient
 from .pgd import LossFunction, Neighbourhood, projected_gradient
@@ -23,21 +23,35 @@ _PATH = 10  # length of all steps of PGD together, in radii: several times acros
 
 @dataclass(frozen=True)
 class Plan:
-    """One attack and its settings; ``classes`` is their number if each other one is gone for in turn, else zero."""
+    """One attack and its settings.
+
+    Attributes
+    ----------
+    losses : tuple of functions
+        They take turns with the restarts.
+    classes : int
+        Number of classes if each other one is gone for in turn, else zero.
+    """
 
     method: str
     steps: int
     step_size: float | None
     restarts: int
-    loss: LossOfScores
+    losses: tuple[LossOfScores, ...]
     classes: int = 0
 
-    def run(self, loss_fn: LossFunction, start: torch.Tensor, ball: Neighbourhood) -> torch.Tensor:
+    def run(
+        self,
+        loss_fn: LossFunction,
+        start: torch.Tensor,
+        ball: Neighbourhood,
+        steepest: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
         """Follow the gradient from points (n, d) of the neighbourhood."""
         if self.method == "apgd":
-            return auto_projected_gradient(loss_fn, start, ball, self.steps, self.step_size)
+            return auto_projected_gradient(loss_fn, start, ball, steepest, self.steps, self.step_size)
         keep = "last" if self.method == "fgsm" else "best"
-        return projected_gradient(loss_fn, start, ball.project, ball.steepest, self._step_sizes(ball), keep)
+        return projected_gradient(loss_fn, start, ball.project, steepest, self._step_sizes(ball), keep)
 
     def _step_sizes(self, ball: Neighbourhood) -> list[float | torch.Tensor]:
         """Give constant steps, or such that cross the ball at first and settle at the end.
@@ -72,11 +86,12 @@ def plans(
         raise InputError(f"step_size must be a positive number, got {step_size!r}.")
     length, starts = positive_integer("steps", steps), positive_integer("restarts", restarts)
     each = is_each(target)
-    chosen = margin_loss if loss is None else loss_of(loss)
+    usual = (cross_entropy_loss, margin_loss) if outputs > 2 else (margin_loss,)
 
-    def plan(name: str, of: Any = None, turns: bool = each) -> Plan:
-        count = 1 if name in ("fgsm", "exact") else starts
-        return Plan(name, length, step_size, count, chosen if of is None else loss_of(of), outputs if turns else 0)
+    def plan(name: str, of: Any = loss, turns: bool = each) -> Plan:
+        single = name in ("fgsm", "exact")
+        losses = usual if of is None else (loss_of(of),)
+        return Plan(name, length, step_size, 1 if single else starts, losses, outputs if turns else 0)
 
     strongest = isinstance(method, str) and method == "strongest"
     names = METHODS if strongest else list(_names(method))
@@ -85,9 +100,8 @@ def plans(
             raise InputError(f'method="exact" needs worst cases that are known exactly: {unknown}.')
         names = [name for name in names if name != "exact"]
     found = [plan(name) for name in names]
-    if strongest and loss is None:
-        found += [plan("apgd", "cross_entropy"), *([plan("apgd", "dlr")] if outputs > 2 else [])]
-        found += [plan("apgd", turns=True)] if target is None and outputs > 2 else []
+    if strongest and loss is None and outputs > 2:
+        found += [plan("apgd", "dlr"), *([plan("apgd", turns=True)] if target is None else [])]
     return found
 
 

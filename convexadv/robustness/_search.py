@@ -10,11 +10,13 @@ from .._network import class_margins
 from ..errors import InputError
 from ..networks import GatedReLUNetwork, PolynomialNetwork
 from ._arguments import Scorer
-from ._goals import Goal
+from ._goals import Goal, LossOfScores
 from ._plans import Plan
 from ._starts import Starts, across_gates
 from .margins import worst_case_margin
 from .pgd import LossFunction, Neighbourhood, better
+
+Values = tuple[torch.Tensor, torch.Tensor]
 
 _CROSSINGS = 10  # gates that one point may cross in a row
 
@@ -89,13 +91,15 @@ def _points(
         yield _worst_cases(network, goal, ball)
         return
     for aim in goal.each(plan.classes) if plan.classes else [goal]:
-
-        def loss_fn(x: torch.Tensor, aim: Goal = aim) -> tuple[torch.Tensor, torch.Tensor]:
-            return aim.loss_and_merit(score(x), plan.loss)
-
         for restart in range(plan.restarts):
+            loss = plan.losses[restart % len(plan.losses)]
+
+            def loss_fn(x: torch.Tensor, aim: Goal = aim, loss: LossOfScores = loss) -> Values:
+                return aim.loss_and_merit(score(x), loss)
+
             start = ball.rows if restart == 0 else starts.draw(ball, numbers, restart)
-            point = plan.run(loss_fn, start, ball)
+            steepest = ball.steepest if plan.method == "fgsm" else starts.steepest(ball, numbers, restart)
+            point = plan.run(loss_fn, start, ball, steepest)
             if isinstance(network, GatedReLUNetwork) and plan.method != "fgsm":
                 point = _crossing(network, loss_fn, point, ball)
             yield ball.settle(point)

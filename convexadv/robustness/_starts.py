@@ -1,7 +1,9 @@
-"""Random starts of attacks that do not depend on how the rows are batched, and moves across gates."""
+"""Random starts and directions that do not depend on how the rows are batched, and moves across gates."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,13 +55,43 @@ class Starts:
         -------
         tensor (n, d)
         """
-        parts = []
-        for block in torch.unique(numbers // _BLOCK).tolist():
-            state = np.random.SeedSequence([self._seed, restart, block]).generate_state(1, np.uint64)
+        return ball.scaled(self._unit(ball, numbers, restart, 0))
+
+    def steepest(
+        self, ball: Neighbourhood, numbers: torch.Tensor, restart: int
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Make the steepest directions of a run; where the gradient is zero, a random point of the unit ball.
+
+        Parameters
+        ----------
+        ball, numbers, restart
+            As of :meth:`draw`.
+
+        Returns
+        -------
+        callable
+            From gradients (n, d), step after step, to directions (n, d).
+        """
+        steps = itertools.count(1)
+
+        def steepest(gradient: torch.Tensor) -> torch.Tensor:
+            way, step = ball.steepest(gradient), next(steps)
+            flat = torch.nonzero(~way.any(1))[:, 0]
+            if len(flat):
+                way[flat] = self._unit(ball, numbers[flat.cpu()], restart, step)
+            return way
+
+        return steepest
+
+    def _unit(self, ball: Neighbourhood, numbers: torch.Tensor, restart: int, step: int) -> torch.Tensor:
+        """Points of the unit ball (k, d) for rows of these numbers."""
+        parts, blocks = [], numbers // _BLOCK
+        for block in torch.unique(blocks).tolist():
+            state = np.random.SeedSequence([self._seed, restart, step, block]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(state[0]))
             points = unit_ball((_BLOCK, ball.rows.shape[1]), ball.norm, ball.rows.dtype, generator)
-            parts.append(points[numbers[numbers // _BLOCK == block] % _BLOCK])
-        return ball.scaled(torch.cat(parts))
+            parts.append(points[numbers[blocks == block] % _BLOCK])
+        return torch.cat(parts).to(ball.rows)
 
 
 def across_gates(network: GatedReLUNetwork, points: torch.Tensor, ball: Neighbourhood) -> list[torch.Tensor]:

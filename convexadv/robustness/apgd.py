@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from .pgd import LossFunction, Neighbourhood, better, evaluate
@@ -39,6 +41,7 @@ def auto_projected_gradient(
     loss_fn: LossFunction,
     x0: torch.Tensor,
     ball: Neighbourhood,
+    steepest: Callable[[torch.Tensor], torch.Tensor],
     steps: int,
     step_size: float | None = None,
 ) -> torch.Tensor:
@@ -58,6 +61,8 @@ def auto_projected_gradient(
         Where to start, in the neighbourhood.
     ball : Neighbourhood
         The points allowed.
+    steepest : callable
+        Direction of a step from the gradient, e.g. :meth:`Neighbourhood.steepest`.
     steps : int
         Number of steps.
     step_size : float, optional
@@ -82,7 +87,7 @@ def auto_projected_gradient(
     halved, peak_then, rises, last = torch.ones_like(loss, dtype=torch.bool), peak_loss, torch.zeros_like(loss), 0
     checks = checkpoints(steps)
     for step in range(1, steps + 1):
-        z = ball.project(x + eta * ball.steepest(gradient))
+        z = ball.project(x + eta * steepest(gradient))
         if step > 1:
             z = ball.project(x + _MOMENTUM * (z - x) + (1 - _MOMENTUM) * (x - previous))
         previous, x, loss_before = x, z, loss

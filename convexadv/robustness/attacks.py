@@ -100,7 +100,7 @@ def attack(
     method : "pgd", "apgd", "fgsm", "exact", a list of these, or "strongest"
         The attack. "exact" takes the points of :func:`worst_case_margin` where they are known to be the worst:
         PolynomialNetworks in l2 balls without bounds. "strongest" makes all attacks that the network allows,
-        APGD with each of the losses and towards each class, unless a loss is given.
+        and for three classes or more, unless a loss is given, APGD with DLR and towards each class.
     bounds : tuple (low, high), optional
         Box that the inputs live in: numbers, (d,) arrays or anything that broadcasts to a row; rounded to the
         precision of X. The rows must lie in it.
@@ -118,10 +118,11 @@ def attack(
     batch_size : int, optional
         Rows evaluated together; all by default. Results differ by rounding only.
     loss : "margin", "cross_entropy", "dlr" or callable, optional
-        What the steps increase: ``max over c != y of f_c - f_y`` (default), the cross-entropy, the margin over
-        the difference of the largest and the third largest score, or a function of the scores (n,) or (n, C)
-        and the class numbers (n,) that returns a loss a row (n,). With a target, they lower the loss of the
-        target.
+        What the steps increase: ``max over c != y of f_c - f_y``, the cross-entropy, the first over the
+        difference of the largest and the third largest score, or a function of the scores (n,) or (n, C) and
+        the class numbers (n,) that returns a loss a row (n,). With a target, they lower the loss of the target.
+        By default the margin for two classes, whose cross-entropy has the same steps; for more classes
+        cross-entropy (FGSM too) and margin take turns with the starts.
     target : "each" or array-like (n,), optional
         Labels, other than y, that the points shall be predicted as; the point of the largest margin of the
         target is kept. With "each" the steps go for every other class in turn, and any of them will do.
@@ -139,6 +140,8 @@ def attack(
 
     Notes
     -----
+    Where the gradient is zero, PGD and APGD move at random.
+
     A :class:`GatedReLUNetwork` jumps at its gates, where gradients show nothing: PGD and APGD also try points
     just beyond the gates that are nearest to the points found.
     """

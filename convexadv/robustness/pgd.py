@@ -59,9 +59,15 @@ class Neighbourhood:
         if self.low is None or self.high is None:
             return self.rows + balls.project(delta, self.radius, self.norm)
         low, high = self.low - self.rows, self.high - self.rows
-        nearest = _project_l1_in_box if self.norm == "l1" else partial(balls.project_in_box, norm=self.norm)
-        points = self.rows + nearest(delta, self.radius, low=low, high=high)
-        return torch.clip(points, self.low, self.high)
+        if self.norm == "linf":
+            nearest = balls.project_in_box(delta, self.radius, self.norm, low, high)
+        else:  # where the nearest point of the box is too far away
+            nearest = torch.clip(delta, low, high)
+            far = torch.nonzero(balls.gauge(nearest, self.norm) > self.radius)[:, 0]
+            if len(far):
+                project = _project_l1_in_box if self.norm == "l1" else partial(balls.project_in_box, norm="l2")
+                nearest[far] = project(delta[far], self.radius[far], low=low[far], high=high[far])
+        return torch.clip(self.rows + nearest, self.low, self.high)
 
     def settle(self, points: torch.Tensor) -> torch.Tensor:
         """Project points so that rounding leaves none outside: ball to 1e-12 relative, box exactly.
