@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 import convexadv as ca
 from convexadv.datasets import load
+from convexadv.robustness.pgd import Neighbourhood
 
 ROWS, RADII = 60, 6
 RANDOM = ("polynomial", "polynomial multiclass", "ReLU", "ReLU multiclass", "gated", "gated multiclass")
@@ -127,6 +129,8 @@ def random_points(rng: np.random.Generator, case: Subject, norm: str, count: int
         delta = np.where(rng.random((count, 1, 1)) < 0.5, np.sign(delta), delta)
     order = {"l1": 1, "l2": 2, "linf": np.inf}[norm]
     length = np.linalg.norm(delta, order, axis=2, keepdims=True)
-    share = np.where(rng.random((count, n, 1)) < 0.5, 1 - 1e-12, rng.random((count, n, 1)))
+    share = np.where(rng.random((count, n, 1)) < 0.5, 1.0, rng.random((count, n, 1)))
     delta = case.radius[:, None] * (share * delta / np.where(length > 0, length, 1.0))
-    return case.X + delta
+    rows = torch.from_numpy(np.tile(case.X, (count, 1)))
+    ball = Neighbourhood(rows, torch.from_numpy(np.tile(case.radius, count)), norm)
+    return ball.settle(torch.from_numpy((case.X + delta).reshape(-1, d))).numpy().reshape(count, n, d)

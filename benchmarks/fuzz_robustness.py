@@ -98,9 +98,7 @@ def examine(table: Table, case: Subject, rng: np.random.Generator, foolbox: bool
         cases += len(case.X)
         for name, points, bounds in _searches(case, norm, worst, rng, foolbox):
             counts = table.setdefault((case.kind, norm, name), Counter())
-            drawn = name == "random points"  # the others are settled: inside after rounding
-            rounding = 2.0**-52 * np.abs(case.X).sum(1) if drawn else 0.0
-            counts.update(_judged(case, norm, worst, certificate, points, bounds, rounding))
+            counts.update(_judged(case, norm, worst, certificate, points, bounds))
     return cases
 
 
@@ -136,17 +134,15 @@ def _searches(
         yield "foolbox PGD", foolbox_attack(*arguments, bounds=bounds).points[None], bounds
 
 
-def _judged(
-    case: Subject, norm: str, worst: Any, certificate: Any, points: np.ndarray, bounds: Any, rounding: Any
-) -> dict[str, int]:
-    """Count what the points of a search show, row by row; ``rounding`` is how far they may lie beyond the radius."""
+def _judged(case: Subject, norm: str, worst: Any, certificate: Any, points: np.ndarray, bounds: Any) -> dict[str, int]:
+    """Count what the points of a search show, row by row."""
     k, n, d = points.shape
     flat, y = points.reshape(-1, d), np.tile(case.y, k)
     margins = case.network.margins(flat, y).reshape(k, n).min(0)
     wrong = (case.network.predict(flat) != y).reshape(k, n).any(0)
     delta = np.abs(points.astype(np.longdouble) - case.X)
     length = np.linalg.norm(delta.reshape(-1, d), _ORDERS[norm], axis=1).reshape(k, n)
-    outside = (length > case.radius * (1 + 1e-12) + rounding).any(0)
+    outside = (length > case.radius * (1 + 1e-12)).any(0)
     if bounds is not None:
         outside |= ((points < bounds[0]) | (points > bounds[1])).any((0, 2))
     below = margins < worst.lower_bound
