@@ -182,10 +182,9 @@ def level_distance(curvature: Array, gradient: Array, level: Array, slack: Array
 
 def _level_root(curvature, flat, gradient, base, level, xp) -> tuple[Array, Array]:
     """Root of F in the shift (n,), zero where there is none, and F there (n,): v itself at a root."""
-    square = gradient * gradient
     start = xp.zeros_like(base)
-    fall, _ = _fall(square, flat, base, start, xp)
-    steep = ((flat <= 0) & (square > 0)).any(-1)
+    fall, _ = _fall(gradient, flat, base, start, xp)
+    steep = ((flat <= 0) & (gradient != 0)).any(-1)
     rooted = steep | (fall > level)
     low, high = (
         xp.where(rooted, _one_term(curvature, flat, gradient, part, xp), start)
@@ -193,7 +192,7 @@ def _level_root(curvature, flat, gradient, base, level, xp) -> tuple[Array, Arra
     )
     shift = low
     for step in range(_LEVEL_STEPS):
-        value, slope = _fall(square, flat, base, shift, xp)
+        value, slope = _fall(gradient, flat, base, shift, xp)
         value = xp.where(steep & (shift <= 0), xp.inf + value, value)
         low, high = xp.where(value >= level, shift, low), xp.where(value <= level, shift, high)
         settled = ~rooted | (abs(value / level - 1.0) <= _LEVEL_TOLERANCE) | (high - low <= 1e-16 * high)
@@ -206,12 +205,12 @@ def _level_root(curvature, flat, gradient, base, level, xp) -> tuple[Array, Arra
     return shift, xp.where(rooted, level, fall)
 
 
-def _fall(square, flat, base, shift, xp) -> tuple[Array, Array]:
+def _fall(gradient, flat, base, shift, xp) -> tuple[Array, Array]:
     """F and minus its derivative, without the terms whose gradient is zero."""
-    divisor = flat + shift[:, None]
-    part = _ratio(square, divisor, xp)
-    share = _ratio((base + shift)[:, None] + 0.0 * divisor, divisor, xp)
-    return (part * (1.0 + share)).sum(-1), 2.0 * _ratio(part * share, divisor, xp).sum(-1)
+    divisor, t = flat + shift[:, None], base + shift
+    point = _ratio(gradient, divisor, xp)  # not its square first: that of a small gradient underflows
+    square = point * point
+    return (gradient * point).sum(-1) + t * square.sum(-1), 2.0 * t * _ratio(square, divisor, xp).sum(-1)
 
 
 def _one_term(curvature, flat, gradient, level, xp) -> Array:

@@ -2,8 +2,10 @@
 
 Every sub-box has the bound of its relaxation, and the relaxation's moments give a point. A sub-box is closed when its
 bound reaches the best point known for its row. The others are cut, lowest bound first, in the coordinate j where the
-relaxation loses most: lam_j (G_jj - m_j^2), its multiplier times the variance of its moments. The bound of a row is the
-least of those of its closed sub-boxes and of those left when the search ends, so it is sound whenever that is.
+relaxation loses most: lam_j (G_jj - m_j^2), its multiplier times the variance of its moments. Where the quadratic is
+concave along that coordinate its least value is at one of the two ends, which are the parts then; where it is monotone
+along a coordinate in the whole sub-box, only one end is kept. The bound of a row is the least of those of its closed
+sub-boxes and of those left when the search ends, so it is sound whenever that is.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ _NODES = 256  # sub-boxes that are bounded together
 _TOLERANCE = 1e-12  # of the relaxations
 _OFF_CENTRE = 0.6  # most by which a cut is off the middle, in half widths
 _NARROW = 1e-10  # a side of this part of the box is not cut any more
+_EPS = float(np.finfo(np.float64).eps)
 
 
 class Rows(NamedTuple):
@@ -56,6 +59,8 @@ class _Nodes(NamedTuple):
     axis: np.ndarray
     """(N,) where to cut, -1 for nowhere."""
     cut: np.ndarray
+    ends: np.ndarray
+    """(N,) whether the parts are the ends of the side instead."""
 
     def take(self, index: np.ndarray) -> _Nodes:
         return _Nodes(*(part[index] for part in self))
@@ -67,8 +72,7 @@ class _Nodes(NamedTuple):
 def search_boxes(pair: Pair, rows: Rows, lower: np.ndarray, search: Search, deadline: float) -> np.ndarray:
     """Improve the bounds ``lower`` (g,) of the rows, and what is known of them; gives the bounds (g,)."""
     g = len(lower)
-    nowhere, zero = np.full(g, -1), np.zeros(g)
-    open_ = _Nodes(np.arange(g), rows.low, rows.high, lower, nowhere, zero)
+    open_ = _Nodes(np.arange(g), rows.low, rows.high, lower, np.full(g, -1), np.zeros(g), np.zeros(g, bool))
     open_ = open_ if time.monotonic() > deadline else _in_parts(pair, rows, open_)
     closed = np.full(g, np.inf)
     while True:
@@ -110,8 +114,9 @@ def _halves(nodes: _Nodes) -> _Nodes:
     """Both parts of every sub-box."""
     first, second = (nodes.take(np.arange(len(nodes.row))) for _ in range(2))
     index = np.arange(len(nodes.row))
-    first.high[index, nodes.axis] = nodes.cut
-    second.low[index, nodes.axis] = nodes.cut
+    low, high = nodes.low[index, nodes.axis], nodes.high[index, nodes.axis]
+    first.high[index, nodes.axis] = np.where(nodes.ends, low, nodes.cut)
+    second.low[index, nodes.axis] = np.where(nodes.ends, high, nodes.cut)
     return first.joined(second)
 
 
@@ -125,7 +130,8 @@ def _in_parts(pair: Pair, rows: Rows, nodes: _Nodes) -> _Nodes:
 
 def _bounded(pair: Pair, rows: Rows, nodes: _Nodes) -> _Nodes:
     """Sub-boxes with bounds of their own, if these are better, and with places to cut; improves the best points."""
-    row = nodes.row
+    row, matrix = nodes.row, pair.matrix
+    nodes = _without_monotone(pair, rows, nodes, abs(matrix))
     found = boxed(pair, rows.products[row], rows.sign[row], nodes.low, nodes.high, _TOLERANCE)
     order = np.lexsort((found.attained, row))
     first = order[np.unique(row[order], return_index=True)[1]]
@@ -141,5 +147,18 @@ def _bounded(pair: Pair, rows: Rows, nodes: _Nodes) -> _Nodes:
     index = np.arange(len(row))
     at = np.clip(found.relaxation.mean[index, axis], *(s * _OFF_CENTRE * half[index, axis] for s in (-1.0, 1.0)))
     cut = 0.5 * (nodes.low + nodes.high)[index, axis] + at
+    # What rounding makes of a zero on the diagonal is less than the allowance of the bounds.
+    rounding = (len(pair.weights) + 2) * _EPS * pair.size
+    ends = rows.sign[row] * matrix[axis, axis] <= rounding[axis]
     lower = np.maximum(found.lower, nodes.lower)
-    return nodes._replace(lower=lower, axis=np.where(wide.any(1), axis, -1), cut=cut)
+    return nodes._replace(lower=lower, axis=np.where(wide.any(1), axis, -1), cut=cut, ends=ends)
+
+
+def _without_monotone(pair: Pair, rows: Rows, nodes: _Nodes, magnitude: np.ndarray) -> _Nodes:
+    """Sub-boxes whose sides along which the quadratic only rises, or only falls, are shrunk to an end."""
+    centre, half = 0.5 * (nodes.low + nodes.high), 0.5 * (nodes.high - nodes.low)
+    products = rows.products[nodes.row] + centre @ pair.span.vectors.T
+    slope, change = pair.slope(products, rows.sign[nodes.row]) @ pair.span.vectors, half @ magnitude
+    high = np.where(slope >= change, nodes.low, nodes.high)
+    low = np.where((slope <= -change) & (slope < change), nodes.high, nodes.low)
+    return nodes._replace(low=low, high=high)

@@ -45,7 +45,7 @@ def _nearest(pair: Pair, products: np.ndarray, sign: float, solver: str) -> tupl
     size = max(value, abs(A).max(initial=0.0), abs(h).max(initial=0.0))
     crossing = cp.trace(A / size @ lifted[:d, :d]) + 2 * (h / size) @ lifted[:d, d] + value / size <= 0
     problem = cp.Problem(cp.Minimize(cp.trace(lifted[:d, :d])), [lifted[d, d] == 1, crossing])
-    options = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10} if solver == "CLARABEL" else {}
+    options = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9} if solver == "CLARABEL" else {}
     try:
         problem.solve(solver=solver, **options)
     except cp.error.SolverError as error:
@@ -56,6 +56,6 @@ def _nearest(pair: Pair, products: np.ndarray, sign: float, solver: str) -> tupl
         raise InputError(f"solver {solver!r} found no solution of the distance programme: {problem.status}.")
     mean, moment = lifted.value[:d, d], lifted.value[:d, :d]
     sizes, directions = np.linalg.eigh(moment - np.outer(mean, mean))
-    factor = directions[:, -1] * np.sqrt(max(sizes[-1], 0.0))  # nothing but in the degenerate case
+    factor = directions @ np.sqrt(sizes.clip(0.0))  # nothing but in the degenerate case
     nearest = min((mean + factor, mean - factor), key=lambda e: float(e @ A @ e + 2 * h @ e))
     return float(np.sqrt(max(0.0, np.trace(moment)))), nearest

@@ -148,6 +148,16 @@ class Pair:
         """The v_j (k, p) in the eigenbasis."""
         return self.span.coordinates @ self.eigen[1]
 
+    @cached_property
+    def matrix(self) -> Array:
+        """B (d, d)."""
+        return (self.span.vectors.T * (self.network.activation[0] * self.weights)) @ self.span.vectors
+
+    @cached_property
+    def size(self) -> Array:
+        """Magnitudes (d,) that the diagonal of B is added up from."""
+        return abs(self.network.activation[0] * self.weights) @ self.span.vectors**2
+
     def values(self, products: Array, sign: Array) -> Array:
         """The signed difference (g,) for products (g, k) of its neurons."""
         return sign * (self.network.activated(products) @ self.weights)
