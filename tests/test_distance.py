@@ -184,6 +184,21 @@ def test_cancelling_neurons_leave_no_boundary_of_rounding():
     )
 
 
+def test_rounding_makes_no_boundary_far_away():
+    """Positive definite on a plane that five neurons span, and linear parts that cancel: there is no boundary."""
+    rng = np.random.default_rng(2)
+    plane = np.linalg.qr(rng.standard_normal((6, 2)))[0].T
+    X = 10.0 * random_rows(2, 100, 6)[0]
+    for seed in range(20):
+        U = unit_rows(np.random.default_rng(seed), 5, 2) @ plane
+        definite = PolynomialNetwork(U, rng.uniform(0.5, 2.0, 5), (0.9, 0.1, 0.3), unit_tolerance=1e-6)
+        assert (distance_to_boundary(definite, X).distances == np.inf).all()
+        angle = rng.uniform(0.0, 6.0) + np.arange(3) * 2.0 * np.pi / 3.0
+        star = np.stack([np.cos(angle), np.sin(angle)], 1) @ plane
+        constant = PolynomialNetwork(star, np.ones(3), (0.0, 0.7, 0.3), unit_tolerance=1e-6)
+        assert (distance_to_boundary(constant, X).distances == np.inf).all()
+
+
 def test_no_sample_is_nearer():
     rng = np.random.default_rng(7)
     for seed in range(10):

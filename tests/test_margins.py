@@ -166,7 +166,7 @@ def test_l2_against_the_semidefinite_programme(seed):
 def test_zero_network_and_zero_radius():
     X, y = random_rows(0, 20, 3)
     empty = PolynomialNetwork(np.zeros((0, 3)), np.zeros((0, 1)), classes=[0, 1])
-    for norm in ("l2", "linf"):
+    for norm in ("l1", "l2", "linf"):
         result = worst_case_margin(empty, X, y, 0.5, norm)
         assert (result.lower_bound == 0).all()
         assert result.exact.all()
@@ -182,7 +182,7 @@ def test_few_rows_with_a_ball_among_many_without():
     network, (X, y) = random_network(3), random_rows(3, 30, 5)
     radius = np.zeros(30)
     radius[[4, 17]] = 0.3
-    for norm in ("l2", "linf"):
+    for norm in ("l1", "l2", "linf"):
         mixed = worst_case_margin(network, X, y, radius, norm)
         alone = worst_case_margin(network, X[[4, 17]], y[[4, 17]], 0.3, norm)
         np.testing.assert_allclose(mixed.lower_bound[[4, 17]], alone.lower_bound, rtol=0, atol=1e-9)
@@ -220,7 +220,7 @@ def test_bound_at_radius_zero_is_below_the_rational_margin(seed):
     spread = network.scale.numpy() * 10.0 ** rng.uniform(-2, 3)
     X = network.shift.numpy() + spread * rng.standard_normal((10, network.n_features))
     y = rng.integers(0, 2, len(X))
-    for norm in ("l2", "linf"):
+    for norm in ("l1", "l2", "linf"):
         bound = worst_case_margin(network, X, y, 0.0, norm).lower_bound
         exact = [exact_margin(network, x, sign) for x, sign in zip(X.tolist(), 2 * y - 1, strict=True)]
         assert all(Fraction(low) <= truth for low, truth in zip(bound.tolist(), exact, strict=True))
@@ -234,7 +234,7 @@ def test_bound_is_below_the_rational_margin_of_the_minimiser(seed):
     network = large_cancelling_network(rng, 2 + seed % 7)
     X = network.shift.numpy() + network.scale.numpy() * rng.standard_normal((10, network.n_features))
     y, radius = rng.integers(0, 2, 10), network.scale.numpy().min() * 10.0 ** rng.uniform(-3, 2, 10)
-    for norm in ("l2", "linf"):
+    for norm in ("l1", "l2", "linf"):
         result = worst_case_margin(network, X, y, radius, norm)
         points = zip(result.point.tolist(), 2 * y - 1, strict=True)
         least = [exact_margin(network, x, sign) for x, sign in points]
@@ -250,7 +250,7 @@ def test_bound_of_one_feature_is_below_the_rational_minimum(seed):
     X = network.shift.numpy() + spread * rng.standard_normal((20, 1))
     y, radius = rng.integers(0, 2, 20), spread * 10.0 ** rng.uniform(-3, 2, 20)
     sign = 2 * y - 1
-    for norm in ("l2", "linf"):
+    for norm in ("l1", "l2", "linf"):
         result = worst_case_margin(network, X, y, radius, norm)
         for i, x in enumerate(X[:, 0].tolist()):
             x, r = Fraction(x), Fraction(float(radius[i]))
@@ -269,7 +269,7 @@ def test_common_part_of_two_outputs_is_covered():
     network, (X, y) = random_network(0, 4, 6, 3), random_rows(0, 200, 4, 3)
     alpha = network.coefficients.detach() + 1e9 * torch.ones(6, 1, dtype=torch.float64)
     large = PolynomialNetwork(network.neurons, alpha, network.activation, classes=[0, 1, 2])
-    for norm in ("l2", "linf"):
+    for norm in ("l1", "l2", "linf"):
         assert (worst_case_margin(large, X, y, 0.0, norm).lower_bound <= large.margins(X, y)).all()
 
 
@@ -278,7 +278,7 @@ def test_overflow_gives_no_bound_instead_of_a_wrong_one(activation):
     network = random_network(0, 3, activation=activation)
     X, y = random_rows(0, 5, 3)
     X[1] *= 1e200
-    for norm in ("l2", "linf"):
+    for norm in ("l1", "l2", "linf"):
         result = worst_case_margin(network, X, y, [0.1, 0.1, 1e200, 0.1, 0.1], norm)
         lost = [False, True, True, False, False]
         assert (result.lower_bound == -np.inf).tolist() == lost
@@ -300,7 +300,7 @@ def test_bounds_are_homogeneous_in_the_coefficients(factor):
         np.testing.assert_array_equal(result.exact, plain.exact)
 
 
-@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 def test_features_of_very_different_units(norm):
     """Units of 1e-170 and 1e170 change nothing that can be said about the rows."""
     X, y = random_rows(1, 30, 3)
@@ -492,7 +492,7 @@ def test_two_outputs_equal_their_difference():
 # ---------------------------------------------------------------------------------- attacks, labels
 
 
-@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 @pytest.mark.parametrize("outputs", [1, 4])
 def test_attacks_stay_above_the_bound(norm, outputs):
     tight = []
@@ -578,7 +578,7 @@ def test_float32_network_is_bounded_in_float64():
 # ---------------------------------------------------------------------------------- robust accuracy
 
 
-@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_robust_accuracy_brackets_the_truth(norm, dtype):
     network = random_network(3, 5, outputs=3, dtype=dtype)

@@ -263,8 +263,8 @@ def test_reported_bound_is_never_below_the_interval_bound(norm):
 def test_box_relaxation_takes_sides_of_their_own():
     """|e_j| <= r_j is the unit box of the scaled problem, and sides of zero leave their features out."""
     rng = np.random.default_rng(5)
-    for d in (3, 8):
-        U, w, sign = rng.standard_normal((4, d)), rng.standard_normal(4), rng.choice([-1.0, 1.0], 10)
+    for d, m in ((3, 4), (8, 4), (40, 2)):  # the last one is proven by its low rank
+        U, w, sign = rng.standard_normal((m, d)), rng.standard_normal(m), rng.choice([-1.0, 1.0], 10)
         g, sides = rng.standard_normal((10, d)), rng.uniform(0.0, 2.0, (10, d))
         sides[:5, 0], sides[9] = 0.0, 0.0
         found = box_relaxation_minimum(U, w, sign, g, sides, curvature=0.2)

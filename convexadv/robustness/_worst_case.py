@@ -213,12 +213,11 @@ class Task:
             size = terms @ coefficients
             total = rounding.max(1) if rounding.shape[1] == 1 else np.sort(rounding, 1)[:, -2:].sum(1)
             sound = (total < _LARGEST_TERM / max(1.0, weights.unit)) & (radius < _LARGEST_RADIUS)
-        products, radius, least, most = (
-            np.where(sound.reshape(-1, *[1] * (array.ndim - 1)), array, 0.0)
-            for array in (products, radius, least, most)
-        )
-        if low is not None and high is not None:
-            low, high = np.where(sound[:, None], low, 0.0), np.where(sound[:, None], high, 0.0)
+        if not sound.all():
+            products, radius, least, most, low, high = (
+                None if array is None else np.where(sound.reshape(-1, *[1] * (array.ndim - 1)), array, 0.0)
+                for array in (products, radius, least, most, low, high)
+            )
         down = up = products
         if query.norm != "l2":
             down, up = _extremes(a, 2.0 * a * products + b, least, most)
