@@ -79,7 +79,8 @@ def _low_rank_shift(rows: Rows, lam: Array, corner: Array, small: Array) -> tupl
         return 0 * corner, 0 * corner, corner != corner
     kept = min(int(heavy.max()), most)
     row = xp.where(corner == corner)[0][:, None]
-    order = xp.argsort(diagonal / xp.where(load > 0, load, 1e-300), 1)[:, :kept]
+    # Coordinates without influence come last: they are in nobody's way.
+    order = xp.argsort(xp.where(load > 0, diagonal / xp.where(load > 0, load, 1.0), xp.inf), 1)[:, :kept]
     eliminated = load > 0
     eliminated[row, order] = False
     wide = xp.concatenate([rows.linear[:, None], xp.sqrt(abs(rows.weight))[:, :, None] * vectors], 1)

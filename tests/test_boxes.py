@@ -170,6 +170,22 @@ def test_value_is_sound_and_tight(n, d, m, tilt):
     assert gap.max() <= 1e-8
 
 
+@pytest.mark.parametrize("max_steps", [2, 40])
+@pytest.mark.parametrize(("n", "d", "m", "tilt"), SHAPES + LOW_RANK)
+def test_boxes_with_sides_of_their_own_are_sound(n, d, m, tilt, max_steps):
+    """As the unit box of the problem in the units of the sides, some of which are zero."""
+    n = min(n, 15)
+    U, w, sign, g, radius = random_problem(4, n, d, m, tilt)
+    rng = np.random.default_rng(4)
+    sides = radius[:, None] * rng.uniform(0.1, 1.0, (n, d)) * (rng.random((n, d)) > 0.1)
+    result = box_relaxation_minimum(U, w, sign, g, sides, max_steps=max_steps, fallback=max_steps == 40)
+    scaled = sides[:, :, None] * matrices(U, w, sign) * sides[:, None]
+    in_units = result._replace(multipliers=result.multipliers * sides**2)
+    assert_sound(in_units, scaled, sides * g, np.ones(n))
+    if max_steps == 40:
+        assert np.quantile(relative_gap(result), 0.9) <= 1e-8
+
+
 @pytest.mark.parametrize("max_steps", [0, 1, 5])
 def test_value_is_sound_before_convergence(max_steps):
     for n, d, m, tilt in SHAPES[1:3] + LOW_RANK[:1]:

@@ -193,6 +193,10 @@ def test_rounding_makes_no_boundary_far_away():
         U = unit_rows(np.random.default_rng(seed), 5, 2) @ plane
         definite = PolynomialNetwork(U, rng.uniform(0.5, 2.0, 5), (0.9, 0.1, 0.3), unit_tolerance=1e-6)
         assert (distance_to_boundary(definite, X).distances == np.inf).all()
+        turn = np.linalg.qr(np.random.default_rng(seed).standard_normal((2, 2)))[0]
+        tilted = np.concatenate([turn, unit_rows(rng, 1, 2)]) @ plane  # x'x - (p.x)^2: zero along p
+        flat = PolynomialNetwork(tilted, [1.0, 1.0, -1.0], (0.9, 0.0, 0.3), unit_tolerance=1e-6)
+        assert (distance_to_boundary(flat, X).distances == np.inf).all()
         angle = rng.uniform(0.0, 6.0) + np.arange(3) * 2.0 * np.pi / 3.0
         star = np.stack([np.cos(angle), np.sin(angle)], 1) @ plane
         constant = PolynomialNetwork(star, np.ones(3), (0.0, 0.7, 0.3), unit_tolerance=1e-6)
