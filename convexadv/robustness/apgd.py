@@ -10,7 +10,7 @@ from .pgd import LossFunction, Neighbourhood, better, evaluate
 
 _MOMENTUM = 0.75
 _RISES = 0.75  # steps between two checks that must raise the loss, or the step size is halved
-_FIRST, _SHRINK, _SHORTEST = 0.22, 0.03, 0.06  # distances of the checks, in parts of all steps
+_FIRST, _SHRINK, _SHORTEST = 22, 3, 6  # distances of the checks, in hundredths of all steps
 
 
 def checkpoints(steps: int) -> set[int]:
@@ -30,8 +30,8 @@ def checkpoints(steps: int) -> set[int]:
         Within 1..steps.
     """
     found, place, distance = set(), _FIRST, _FIRST
-    while place <= 1:
-        found.add(-int(-place * steps // 1))
+    while place <= 100:
+        found.add(-(-place * steps // 100))
         distance = max(distance - _SHRINK, _SHORTEST)
         place += distance
     return found

@@ -157,7 +157,7 @@ def _method(foolbox: Any, attack: Any, norm: str) -> Any:
             raise InputError(f"foolbox has no attack {attack!r}; take a name of foolbox.attacks.")
         try:
             method = found()
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise InputError(f"the attack {attack!r} of foolbox needs settings: give the object itself.") from error
     if not isinstance(method, foolbox.attacks.base.Attack):
         raise InputError(f"attack must be a name or an attack of foolbox, got {type(attack).__name__}.")
