@@ -154,7 +154,7 @@ def test_batches_of_sub_boxes_change_nothing(monkeypatch):
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("d", [1, 2, 3, 4])
 def test_l1_is_below_all_faces_of_the_cross_polytope(d, outputs):
-    better, gaps = [], []
+    better, gaps, found = [], [], []
     for seed in range(5):
         network, X, y, radius = problem(seed, d, outputs)
         result = worst_case_margin(network, X, y, radius, "l1")
@@ -170,12 +170,30 @@ def test_l1_is_below_all_faces_of_the_cross_polytope(d, outputs):
         assert (abs(result.point - X).sum(1) <= radius * (1 + 1e-12)).all()
         assert (abs(result.lower_bound - expected)[result.exact] <= 2e-9 * size[result.exact]).all()
         better.append(result.lower_bound > outer.lower_bound + 1e-6 * size)
+        found.append((result.upper_bound - expected) / size)
         gaps.append((result.upper_bound - result.lower_bound) / np.maximum(1e-300, expected - outer.lower_bound))
         if d == 1:
             assert result.exact.all()
     if d > 1:
         assert np.mean(better) > 0.5
         assert np.median(gaps) < 0.2  # most of the way from the l2 ball to the truth
+        assert np.quantile(found, 0.8) < 1e-6
+
+
+def test_l1_descent_finds_convex_minima():
+    """Sums of squares: minima inside of the ball and on its faces, where neither a vertex nor the l2 minimiser is."""
+    shortfall = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        neurons, alpha = random_network(seed, 4, 6).neurons, rng.uniform(0.5, 1.5, 6)
+        network = PolynomialNetwork(neurons, alpha, (1.0, 0.3, 0.0), classes=[0, 1])
+        X, radius = random_rows(seed, 8, 4)[0], rng.uniform(0.3, 2.0, 8)
+        result = worst_case_margin(network, X, np.ones(8, int), radius, "l1")
+        (form,) = pair_forms(network, 1)
+        expected = [cross_polytope_minimum(form, x, r) for x, r in zip(X, radius, strict=True)]
+        shortfall.append((result.upper_bound - expected) / magnitude(network, X, radius))
+    assert np.max(shortfall) < 1e-3
+    assert np.median(shortfall) < 1e-5
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

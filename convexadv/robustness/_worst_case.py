@@ -89,8 +89,7 @@ class Task:
             block = self._block(rows)
             bound, attained, delta = self._solved(block, deadline)
             lower[rows] = bound
-            size_of = np.take_along_axis(block.size, block.labels[:, None] % block.size.shape[1], 1)[:, 0]
-            size_of = size_of + (_largest_other(block.size, block.labels) if block.size.shape[1] > 1 else 0.0)
+            size_of = _largest_pair(block.size, block.labels)
             with np.errstate(invalid="ignore"):
                 exact[rows] = np.isfinite(bound) & (attained - bound <= EXACT_TOLERANCE * size_of)
             if point is not None:
@@ -214,10 +213,9 @@ class Task:
             total = rounding.max(1) if rounding.shape[1] == 1 else np.sort(rounding, 1)[:, -2:].sum(1)
             sound = (total < _LARGEST_TERM / max(1.0, weights.unit)) & (radius < _LARGEST_RADIUS)
         if not sound.all():
-            products, radius, least, most, low, high = (
-                None if array is None else np.where(sound.reshape(-1, *[1] * (array.ndim - 1)), array, 0.0)
-                for array in (products, radius, least, most, low, high)
-            )
+            products, radius, least, most = (_where(sound, array) for array in (products, radius, least, most))
+            if low is not None and high is not None:
+                low, high = _where(sound, low), _where(sound, high)
         down = up = products
         if query.norm != "l2":
             down, up = _extremes(a, 2.0 * a * products + b, least, most)
@@ -275,10 +273,18 @@ def _allowance(block: _Block, rows: np.ndarray, first: int, second: int) -> np.n
     return _sum_of_two(block.rounding, first, second)[rows]
 
 
-def _largest_other(size: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    others = size.copy()
+def _largest_pair(size: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Largest size (g,) of a difference that is a margin, from those of outputs (g, C)."""
+    if size.shape[1] == 1:
+        return size[:, 0]
+    own, others = np.take_along_axis(size, labels[:, None], 1)[:, 0], size.copy()
     np.put_along_axis(others, labels[:, None], 0.0, 1)
-    return others.max(1)
+    return own + others.max(1)
+
+
+def _where(rows: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """The array with zeros in the other rows."""
+    return np.where(rows.reshape(-1, *[1] * (array.ndim - 1)), array, 0.0)
 
 
 def _extremes(a: float, slope: np.ndarray, least: np.ndarray, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
