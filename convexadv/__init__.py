@@ -27,6 +27,7 @@ _HOMES = {
     "load": "files",
     "attack": "robustness",
     "AttackResult": "robustness",
+    "foolbox_attack": "robustness",
     "certify": "robustness",
     "worst_case_margin": "robustness",
     "distance_to_boundary": "robustness",
