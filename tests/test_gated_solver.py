@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 from pattern_reference import optimum
 from test_relu_solver import CASES, data
 
 import convexadv as ca
 from convexadv.errors import InputError
-from convexadv.solvers import gated_newton
+from convexadv.solvers import gated_finish, gated_newton
 from convexadv.solvers.gated_maps import GatedMaps
 from convexadv.solvers.gated_model import GatedModel
 from convexadv.solvers.proximal import shrink
@@ -55,18 +56,8 @@ def test_newton_reaches_tight_gaps(loss) -> None:
     assert rough.variables["rounds"] < solution.variables["rounds"]
 
 
-def test_newton_and_gradients_agree(monkeypatch) -> None:
-    from convexadv.solvers import gated_component
-
-    sets = data(6, n=60, d=4)
-    problem = ca.GatedReLUProblem(sets["X"], sets["two"], n_gates=20, beta=0.005, loss="logistic")
-    newton = ca.solve(problem, tol=1e-6)
-    monkeypatch.setattr(gated_component, "suits", lambda component: False)
-    assert ca.solve(problem, tol=1e-6).objective == pytest.approx(newton.objective, rel=1e-6)
-
-
 @pytest.mark.parametrize(
-    "settings", [{}, {"radius": 0.1, "norm": "linf"}, {"radius": 0.1, "norm": "l2", "loss": "squared"}]
+    "settings", [{"radius": 0.1, "norm": "linf"}, {"radius": 0.1, "norm": "l2", "loss": "squared"}]
 )
 def test_the_gradient_is_that_of_the_smoothed_losses(settings) -> None:
     sets = data(2, n=25, d=4)
@@ -109,6 +100,98 @@ def test_the_newton_matrix_is_the_derivative_of_the_shrunk_outputs(multiclass, d
 
     residual = solved + (seen(1e-7) - seen(-1e-7)) / 2e-7 - one  # x + K H x - r
     assert float((slope * residual**2).sum()) < (1e-8 if dense else 0.1) * float(slope.sum())
+
+
+def scaled(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a scikit-learn data set, standardised and divided by the largest norm."""
+    X, y = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
+    X = (X - X.mean(0)) / np.where(X.std(0) > 0, X.std(0), 1.0)
+    return X / np.linalg.norm(X, axis=1).max(), y
+
+
+def below_threshold(X, y, share, radius=0.0, **settings):
+    """A problem at a share of the threshold of the zero solution."""
+    start = ca.GatedReLUProblem(X, y, beta=1.0, **settings)
+    return ca.GatedReLUProblem(X, y, beta=share * start.zero_solution_beta().upper, radius=radius, **settings)
+
+
+def check(problem, solution, tol) -> None:
+    assert solution.status is ca.Status.OPTIMAL
+    assert solution.gap <= tol
+    assert problem.objective(solution.network) == pytest.approx(solution.objective, rel=1e-12)
+    assert problem.lower_bound(solution.certificate) == solution.lower_bound
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("breast_cancer", {"n_gates": 100}),
+        ("breast_cancer", {"n_gates": 200, "fit_intercept": True}),
+        ("wine", {"n_gates": 60, "multiclass": "joint"}),
+        ("iris", {"n_gates": 30, "multiclass": "joint"}),
+        ("iris", {"n_gates": 30, "multiclass": "joint", "loss": "logistic"}),
+    ],
+    ids=str,
+)
+def test_newton_certifies_real_data(name, settings) -> None:
+    X, y = scaled(name)
+    problem = below_threshold(X, y, 0.01, **settings)
+    solution = ca.solve(problem, tol=1e-4, max_iter=1500)
+    check(problem, solution, 1e-4)
+    assert solution.objective > 0.005 * problem.zero_objective()  # not a trivial one
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"norm": "l2", "radius": 0.05, "loss": "hinge"},
+        {"norm": "linf", "radius": 0.01, "loss": "logistic", "fit_intercept": True},
+        {"norm": "l1", "radius": 0.05, "loss": "squared_hinge"},
+        {"norm": "l2", "radius": 0.05, "loss": "hinge", "multiclass": "joint"},
+    ],
+    ids=str,
+)
+def test_the_finish_of_robust_problems_agrees_with_clarabel(settings, monkeypatch) -> None:
+    X, y = scaled("wine")
+    X, y = X[::4, :5], y[::4] if "multiclass" in settings else (y[::4] > 0).astype(int)
+    monkeypatch.setattr(gated_finish, "_PROGRESS", 0.0)  # always, after the first rounds
+    problem = below_threshold(X, y, 0.1, n_gates=12, **settings)
+    solution = ca.solve(problem, tol=1e-5, max_iter=400)
+    check(problem, solution, 1e-5)
+    reference = ca.solve(problem, solver="CLARABEL")
+    assert solution.objective == pytest.approx(reference.objective, rel=1e-4)
+    assert solution.lower_bound <= min(solution.objective, reference.objective) * (1.0 + 1e-7)
+
+
+def test_hinge_agrees_with_clarabel() -> None:
+    X, y = scaled("breast_cancer")
+    problem = below_threshold(X[:100, :6], y[:100], 0.03, n_gates=15)
+    solution, reference = ca.solve(problem, tol=1e-6), ca.solve(problem, solver="CLARABEL")
+    check(problem, solution, 1e-6)
+    assert solution.objective == pytest.approx(reference.objective, rel=1e-4)
+    assert solution.lower_bound <= reference.objective * (1.0 + 1e-7)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "logistic"])
+@pytest.mark.parametrize("kind", ["duplicates", "weights", "one gate", "few rows", "separable", "unbalanced"])
+def test_awkward_data(kind, loss) -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(60, 4))
+    y, weight, gates = (X @ rng.normal(size=4) + 0.5 * rng.normal(size=60) > 0).astype(int), None, 12
+    if kind == "duplicates":
+        X, y = np.concatenate([X, X[:20], np.zeros((3, 4))]), np.concatenate([y, 1 - y[:20], [0, 1, 1]])
+    elif kind == "weights":
+        weight = 10.0 ** rng.uniform(-12, 0, 60)
+    elif kind == "one gate":
+        gates = 1
+    elif kind == "few rows":
+        X, y = rng.normal(size=(6, 40)), np.arange(6) % 2
+    elif kind == "separable":
+        y = (X[:, 0] > 0).astype(int)
+    elif kind == "unbalanced":
+        y = (np.arange(60) < 2).astype(int)
+    problem = below_threshold(X, y, 0.01, n_gates=gates, loss=loss, sample_weight=weight)
+    check(problem, ca.solve(problem, tol=1e-4), 1e-4)
 
 
 def test_limits_callback_warm_start_and_threshold() -> None:

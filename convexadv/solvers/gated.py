@@ -1,4 +1,10 @@
-"""The torch backend of gated ReLU problems: every component to one certified gap."""
+"""The torch backend of gated ReLU problems: every component to one certified gap.
+
+Without balls, every loss, one output or the joint margin: a semismooth Newton augmented Lagrangian method
+(:mod:`.semismooth`), with proximal terms of moving centres where the loss has a kink. With balls: accelerated proximal gradients on smoothed losses
+whose centres move (:mod:`.proximal`), which also find the gates in use, and where they are slow and the Newton matrix is
+affordable an interior-point method over these gates (:mod:`.gated_finish`).
+"""
 
 from __future__ import annotations
 
@@ -15,9 +21,12 @@ from ..errors import InputError
 from ..problems.blocks import Blocks
 from ..problems.certificate import OptimalityCertificate
 from ..problems.gated import GatedReLUProblem
-from .gated_component import component_of
+from .gated_component import GatedComponent, NewtonComponent
+from .gated_finish import RobustComponent
+from .gated_model import GatedModel
 from .place import place
 from .pruning import pruned
+from .semismooth import suits
 from .solution import Record, Solution, Status, measure
 
 logger = logging.getLogger(__name__)
@@ -42,9 +51,8 @@ def solve_torch(
 ) -> Solution:
     """Solve a gated ReLU problem; arguments as in :func:`convexadv.solve`.
 
-    Losses without balls are solved by a semismooth Newton method (:mod:`.semismooth`), robust ones by accelerated
-    proximal gradients on smoothed losses whose centres move (:mod:`.proximal`). ``max_iter`` counts Newton steps, or
-    rounds of gradient steps.
+    The method follows from the problem (see the module). ``max_iter`` counts Newton steps, iterations of the interior-point
+    method, and rounds of gradient steps.
     """
     if options:
         raise InputError(
@@ -59,6 +67,28 @@ def solve_torch(
         return _Run(problem, tol, max_iter, time_limit, callback, verbose, where, warm_start).solution()
     finally:
         torch.set_num_threads(threads)
+
+
+def component_of(problem: GatedReLUProblem, number: int, X: Any, known: Blocks | None) -> GatedComponent:
+    """The component with the method that suits its terms.
+
+    Parameters
+    ----------
+    problem : GatedReLUProblem
+    number : int
+    X : tensor (n, D)
+    known : Blocks or None
+        Where to start.
+    """
+    component = problem.components[number]
+    start = np.zeros((len(component.outputs), problem.n_gates, X.shape[1]))
+    if known is not None:
+        own = known.of_outputs(component.outputs)
+        np.add.at(start, (own.output, own.gate), own.vectors)
+    V = torch.as_tensor(start, device=X.device)
+    if suits(component):
+        return NewtonComponent(problem, number, X, V)
+    return RobustComponent(problem, number, GatedModel(problem, number, X), V)
 
 
 class _Run:

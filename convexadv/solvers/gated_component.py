@@ -15,12 +15,13 @@ from ..problems.gated import GatedReLUProblem
 from .gated_maps import GatedMaps
 from .gated_model import Duals, GatedModel
 from .proximal import Accelerated
-from .semismooth import SemismoothNewton, suits
+from .semismooth import SemismoothNewton
 
 _STEPS = 30
 """Gradient steps between two looks at the bound."""
-_KEPT = 0.9
-"""Gates whose price is above this share of the largest of beta and the largest price stay in the working set."""
+
+_NEAR = 0.1
+"""Gates with weights above this share of the largest ones are in use."""
 
 
 class GatedComponent:
@@ -121,67 +122,27 @@ class NewtonComponent(GatedComponent):
 
 
 class GradientComponent(GatedComponent):
-    """A component solved by accelerated proximal gradients on smoothed losses."""
+    """A component with balls solved by accelerated proximal gradients on smoothed losses."""
 
     def __init__(self, problem: GatedReLUProblem, number: int, model: GatedModel, V: Any):
         super().__init__(problem, number, V)
         self.model, self.lipschitz = model, 1.0
-        self._state: Accelerated | None = None
-        self._gates: Any = None
         self._look()
 
     def advance(self) -> None:
         """Some gradient steps."""
-        model = self.model
-        whole = any(terms.robust for terms in model.terms)
-        gates = torch.arange(self.V.shape[1], device=self.V.device) if whole else self.used
-        same = self._gates is not None and len(gates) == len(self._gates) and bool((gates == self._gates).all())
-        if self._state is None or not same or not model.smooth:
-            fresh = Accelerated(
-                model if whole else model.over(gates), self.problem.beta, self.V[:, gates], self.lipschitz
-            )
-            if self._state is not None and same:
-                fresh.previous, fresh.momentum, fresh.point = (
-                    self._state.previous,
-                    self._state.momentum,
-                    self._state.point,
-                )
-            self._state, self._gates = fresh, gates
-        moved = self._state.run(_STEPS)
-        self.lipschitz = self._state.lipschitz
-        self.V = torch.zeros_like(self.V)
-        self.V[:, gates] = moved
+        state = Accelerated(self.model, self.problem.beta, self.V, self.lipschitz)
+        self.V = state.run(_STEPS)
+        self.lipschitz = state.lipschitz
         self.rounds += 1
         self._look()
 
     def _look(self) -> None:
-        """Objective and bound at the weights, the working set, and new centres."""
+        """Objective and bound at the weights, gates that are or may be in use, and new centres."""
         _, q, duals = self.model.evaluate(self.V)
         value = self.model.exact_loss(self.V) + self.problem.beta * float(self.V.norm(dim=2).sum())
         prices = q.norm(dim=2)
         self._keep(value, self.V, duals, float(prices.max()))
         self.model.move_centres(duals)
-        used = (prices > _KEPT * max(self.problem.beta, 0.3 * float(prices.max()))) | (self.V.norm(dim=2) > 0)
-        self.used = torch.nonzero(used.any(0))[:, 0]
-
-
-def component_of(problem: GatedReLUProblem, number: int, X: Any, known: Blocks | None) -> GatedComponent:
-    """The component with the method that suits its terms.
-
-    Parameters
-    ----------
-    problem : GatedReLUProblem
-    number : int
-    X : tensor (n, D)
-    known : Blocks or None
-        Where to start.
-    """
-    component = problem.components[number]
-    start = np.zeros((len(component.outputs), problem.n_gates, X.shape[1]))
-    if known is not None:
-        own = known.of_outputs(component.outputs)
-        np.add.at(start, (own.output, own.gate), own.vectors)
-    V = torch.as_tensor(start, device=X.device)
-    if suits(component):
-        return NewtonComponent(problem, number, X, V)
-    return GradientComponent(problem, number, GatedModel(problem, number, X), V)
+        sizes = self.V.norm(dim=2)
+        self.near = (sizes > _NEAR * sizes.max()).any(0)

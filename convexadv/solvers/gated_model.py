@@ -55,7 +55,9 @@ class GatedModel:
         self.terms = [Terms(each, len(X), self._tensor, len(self.directions)) for each in self.component.terms]
         self.rows = [torch.arange(len(X), device=X.device) if terms.row is None else terms.row for terms in self.terms]
         self.active = self._tensor(problem.active.astype(np.float64))
-        self.unstable = None if problem.unstable is None else self._tensor(problem.unstable.astype(np.float64))
+        self.unstable: Any = None
+        if problem.unstable is not None:
+            self.unstable = self._tensor(problem.unstable.astype(np.float64))
         self.perturbed = self._tensor(np.flatnonzero(problem.perturbed))
         self.outputs = len(self.component.outputs)
         self.centres = [self._start(terms) for terms in self.terms]
@@ -100,15 +102,19 @@ class GatedModel:
         """Adjoint of :meth:`forward` for c (n, outputs): lists of (m, D)."""
         return [(self.active if gates is None else gates[o]).T @ (self.X * c[:, o, None]) for o in range(self.outputs)]
 
-    def over(self, gates: Any) -> GatedModel:
-        """The same model over some of the gates (no robust terms)."""
-        other = copy.copy(self)
-        other.active = self.active[:, gates].contiguous()
-        return other
-
     def exact_loss(self, V: Any) -> float:
         """Losses without smoothing."""
         return float(self._evaluate(V, None, smooth=False, pull=False)[0])
+
+    def exact_loss_of(self, weights: Any, gates: Any) -> float:
+        """The same of weights (outputs, m, D) of some gates."""
+        other = copy.copy(self)
+        other.active, other.unstable = self.active[:, gates], self.unstable[:, gates]
+        return other.exact_loss(weights)
+
+    def pulled(self, duals: Duals) -> Any:
+        """q of dual variables of one set of robust terms, (outputs, P, D)."""
+        return self._pull(self.terms[0], self.rows[0], *(entry[0] for entry in duals))
 
     def value(self, V: Any, outputs: Any = None) -> float:
         """Smoothed losses; the outputs at the rows may be known."""
