@@ -194,6 +194,19 @@ def test_awkward_data(kind, loss) -> None:
     check(problem, ca.solve(problem, tol=1e-4), 1e-4)
 
 
+@pytest.mark.parametrize("kind", ["own radii", "weights", "few rows"])
+def test_awkward_robust_data(kind, monkeypatch) -> None:
+    """Gates that are stable on all rows, weights of many sizes: both once misled the interior-point method."""
+    monkeypatch.setattr(gated_finish, "_PROGRESS", 0.0)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6, 40) if kind == "few rows" else (40, 5))
+    y = np.arange(6) % 2 if kind == "few rows" else (X[:, 0] + rng.normal(size=40) > 0).astype(int)
+    radius = np.where(rng.random(len(X)) < 0.5, 0.0, 0.2) if kind == "own radii" else 0.05
+    weight = 10.0 ** rng.uniform(-10, 0, len(X)) if kind == "weights" else None
+    problem = ca.GatedReLUProblem(X, y, beta=0.003, n_gates=10, radius=radius, sample_weight=weight)
+    check(problem, ca.solve(problem, tol=1e-3, max_iter=100), 1e-3)
+
+
 def test_limits_callback_warm_start_and_threshold() -> None:
     sets = data(3, n=60, d=5)
     problem = ca.GatedReLUProblem(sets["X"], sets["three"], n_gates=20, beta=0.004)

@@ -1,9 +1,9 @@
 """The torch backend of gated ReLU problems: every component to one certified gap.
 
 Without balls, every loss, one output or the joint margin: a semismooth Newton augmented Lagrangian method
-(:mod:`.semismooth`), with proximal terms of moving centres where the loss has a kink. With balls: accelerated proximal gradients on smoothed losses
-whose centres move (:mod:`.proximal`), which also find the gates in use, and where they are slow and the Newton matrix is
-affordable an interior-point method over these gates (:mod:`.gated_finish`).
+(:mod:`.semismooth`), with proximal terms of moving centres where the loss has a kink. With balls: accelerated proximal
+gradients on smoothed losses whose centres move (:mod:`.proximal`), which also find the gates in use, and where they are slow
+and the Newton matrix is affordable an interior-point method over these gates (:mod:`.gated_finish`).
 """
 
 from __future__ import annotations

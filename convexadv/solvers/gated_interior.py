@@ -22,6 +22,10 @@ _TO_THE_BOUNDARY = 0.99
 _SHORT = 0.2
 _LEAST_CENTRING = 0.1
 _CENTRED = 0.7
+_HOLD = 1e-6
+"""Price of rho, in units of beta, of gates that are stable on all rows: without one it would grow without end."""
+_LEAST_START = 1e-2
+"""Of the weights that the first multipliers are taken from, relative to their mean."""
 
 
 class RobustDuals(NamedTuple):
@@ -62,7 +66,7 @@ class GatedInterior:
         self._full = False
         idle = (maps.unstable.sum(0) == 0).to(maps.ray.dtype)
         self._price = torch.zeros_like(self.theta)
-        self._price[:, maps.weights :] = beta * idle[:, None]  # rho that nothing else holds
+        self._price[:, maps.weights :] = _HOLD * beta * idle[:, None]  # rho that nothing else holds
         self.group = self._groups(size)
         pull = maps.adjoint(self._force()[1])
         strength = max(float(pull[:, : maps.weights].norm(dim=1).max()), beta)
@@ -111,10 +115,11 @@ class GatedInterior:
         a = like.new_full((count, aux + extra), size)
         a[:, aux:] = -size
         s = like.new_full((count, rows + 2 * extra), size)
-        z = (0.5 * weight[:, None]).expand_as(s).clone()
+        begin = weight.clamp_min(_LEAST_START * float(weight.mean()))
+        z = (0.5 * begin[:, None]).expand_as(s).clone()
         z[:, rows:] *= 0.5
         cones: list = [Orthant(s, z)]
-        cones += [self._second_order(count, pair[0].shape[0], size, weight) for pair in shape.second]
+        cones += [self._second_order(count, pair[0].shape[0], size, begin) for pair in shape.second]
         return LocalProgram(shape, weight, constant, a, cones)
 
     def _blocks(self, t: float, strength: float) -> LocalProgram:

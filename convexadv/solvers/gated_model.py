@@ -61,9 +61,6 @@ class GatedModel:
         self.perturbed = self._tensor(np.flatnonzero(problem.perturbed))
         self.outputs = len(self.component.outputs)
         self.centres = [self._start(terms) for terms in self.terms]
-        self.smooth = not any(
-            terms.robust or (terms.loss.sharp or (terms.k > 1 and not terms.loss.signed)) for terms in self.terms
-        )
 
     def _tensor(self, values: Any) -> Any:
         values = np.asarray(values)
@@ -90,21 +87,9 @@ class GatedModel:
             if shares is not None:
                 centre["share"], centre["tilt"] = shares, tilts[..., self.perturbed]
 
-    def forward(self, V: Any, gates: list[Any] | None = None) -> Any:
-        """f at the rows (n, outputs) for V (outputs, P, D), or for lists of the weights of some gates of every output."""
-        columns = []
-        for o in range(self.outputs):
-            patterns = self.active if gates is None else gates[o]
-            columns.append(((patterns @ V[o]) * self.X).sum(1))
-        return torch.stack(columns, 1)
-
-    def backward(self, c: Any, gates: list[Any] | None = None) -> list[Any]:
-        """Adjoint of :meth:`forward` for c (n, outputs): lists of (m, D)."""
-        return [(self.active if gates is None else gates[o]).T @ (self.X * c[:, o, None]) for o in range(self.outputs)]
-
     def exact_loss(self, V: Any) -> float:
         """Losses without smoothing."""
-        return float(self._evaluate(V, None, smooth=False, pull=False)[0])
+        return float(self._evaluate(V, smooth=False, pull=False)[0])
 
     def exact_loss_of(self, weights: Any, gates: Any) -> float:
         """The same of weights (outputs, m, D) of some gates."""
@@ -116,42 +101,29 @@ class GatedModel:
         """q of dual variables of one set of robust terms, (outputs, P, D)."""
         return self._pull(self.terms[0], self.rows[0], *(entry[0] for entry in duals))
 
-    def value(self, V: Any, outputs: Any = None) -> float:
-        """Smoothed losses; the outputs at the rows may be known."""
-        return float(self._evaluate(V, outputs, smooth=True, pull=False)[0])
+    def value(self, V: Any) -> float:
+        """Smoothed losses."""
+        return float(self._evaluate(V, smooth=True, pull=False)[0])
 
-    def value_and_q(self, V: Any, outputs: Any = None) -> tuple[float, Any]:
+    def value_and_q(self, V: Any) -> tuple[float, Any]:
         """Smoothed losses and q = -gradient, (outputs, P, D)."""
-        value, q, _ = self._evaluate(V, outputs, smooth=True)
+        value, q, _ = self._evaluate(V, smooth=True)
         return float(value), q
 
     def evaluate(self, V: Any) -> tuple[float, Any, Duals]:
         """Smoothed losses, q = -gradient (outputs, P, D), and the dual variables."""
-        value, q, duals = self._evaluate(V, None, smooth=True)
+        value, q, duals = self._evaluate(V, smooth=True)
         return float(value), q, duals
 
-    def _evaluate(self, V: Any, outputs: Any, smooth: bool, pull: bool = True) -> tuple[Any, Any, Duals]:
-        plain = [terms for terms in self.terms if not terms.robust]
-        outputs = self.forward(V) if plain and outputs is None else outputs
+    def _evaluate(self, V: Any, smooth: bool, pull: bool = True) -> tuple[Any, Any, Duals]:
         value, q = 0.0, torch.zeros_like(V)
         duals = Duals([], [], [], [])
-        pulled = self.X.new_zeros(len(self.X), self.outputs)
         for terms, rows, centre in zip(self.terms, self.rows, self.centres, strict=True):
-            if terms.robust:
-                part, each = self._robust(V, terms, rows, centre, smooth)
-                q = q + self._pull(terms, rows, *each) if pull else q
-            else:
-                seen = (outputs @ self.directions.T)[rows[None], terms.direction]
-                part, z = self._loss(terms, terms.offset - terms.sign * seen, centre, smooth)
-                weight = terms.weight * terms.sign * z
-                for k in range(terms.k):
-                    pulled.index_add_(0, rows, weight[k, :, None] * self.directions[terms.direction[k]])
-                each = (z, None, None, None)
+            part, each = self._robust(V, terms, rows, centre, smooth)
+            q = q + self._pull(terms, rows, *each) if pull else q
             value = value + (terms.weight * part).sum()
             for store, entry in zip(duals, each, strict=True):
                 store.append(entry)
-        if plain and pull:
-            q = q + torch.stack(self.backward(pulled))
         return value, q, duals
 
     def _loss(self, terms: Terms, u: Any, centre: dict, smooth: bool) -> tuple[Any, Any]:
