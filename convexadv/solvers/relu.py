@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -91,11 +91,11 @@ class _Run:
         self.history: list[Record] = []
         self.status: Status | None = None
         X = problem.rows.to_torch(device, torch.float64).whole()
-        alive, self.dead = living_gates(problem)
-        self.flat = ~alive & ~self.dead
+        living = living_gates(problem)
+        self.dead, self.flat = living.dead, ~living.alive & ~living.dead
         known = None if warm_start is None else _blocks_of(problem, warm_start)
         self.components = [
-            Component(problem, number, X, alive, self._starting(number, known))
+            Component(problem, number, X, living, self._starting(number, known))
             for number in range(len(problem.components))
         ]
 
@@ -175,22 +175,31 @@ class _Run:
         )
 
 
-def living_gates(problem: ReLUProblem) -> tuple[np.ndarray, np.ndarray]:
-    """(P,) gates whose cones have an interior, and (P,) gates whose cones are proved to be {0} at this radius.
+class Living(NamedTuple):
+    """What is known about the cones of the gates before a solve."""
+
+    alive: np.ndarray
+    """(P,) cones that have an interior."""
+    dead: np.ndarray
+    """(P,) cones that are proved to be {0} at this radius."""
+    inside: np.ndarray
+    """(P, D) unit vectors inside of the cones that are alive."""
+
+
+def living_gates(problem: ReLUProblem) -> Living:
+    """Gates whose cones have an interior, and a point of it.
 
     At radius 0 a gate with no row on its boundary lies inside its own cone.
     """
-    alive = np.ones(problem.n_gates, bool)
-    if problem.robust:
-        interiors = cone_interiors(problem)
-        return interiors.depth > 0, interiors.dead
-    for _, block in problem.rows.blocks():
-        used = (block != 0).any(1)
-        alive &= ((block[used] @ problem.gates) != 0).all(0)
-    if alive.all():
-        return alive, ~alive
+    if not problem.robust:
+        alive = np.ones(problem.n_gates, bool)
+        for _, block in problem.rows.blocks():
+            used = (block != 0).any(1)
+            alive &= ((block[used] @ problem.gates) != 0).all(0)
+        if alive.all():
+            return Living(alive, ~alive, (problem.gates / np.linalg.norm(problem.gates, axis=0)).T)
     interiors = cone_interiors(problem)
-    return alive | (interiors.depth > 0), interiors.dead
+    return Living(interiors.depth > 0, interiors.dead, interiors.points)
 
 
 def _blocks_of(problem: ReLUProblem, start: Any) -> Blocks:

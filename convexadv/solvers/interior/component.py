@@ -34,8 +34,11 @@ _WORTH_LEAVING = 2e9
 _CUTS = (1e-2, 3e-2)
 """Sizes, relative to the largest block, below which blocks are left out on trial: what they add costs more than it gains."""
 _TINY_STEP = 1e-8
+_WAIT = 0.01
+"""Share of the tolerance at which the complementarity waits until the point is inside its cones."""
 _WHOLE_WORK = 3e11
 """Operations of an iteration up to which the working set starts with all blocks."""
+_NUDGES = 5
 _FEWEST = 4
 _MOST_GROWTH = 4
 _CHUNK = 1 << 23
@@ -68,14 +71,15 @@ class Component:
     number : int
         Which component.
     X : tensor (n, D)
-    alive : (P,) bool
-        Gates whose cones have an interior.
+    living : Living
+        Gates whose cones have an interior, and points of it.
     start : (m,) int, optional
         Blocks that the working set starts from; all of them if not given.
     """
 
-    def __init__(self, problem: Any, number: int, X: Any, alive: np.ndarray, start: np.ndarray | None = None):
-        self.problem, self.number, self.X, self.alive = problem, number, X, alive
+    def __init__(self, problem: Any, number: int, X: Any, living: Any, start: np.ndarray | None = None):
+        self.problem, self.number, self.X, self.alive = problem, number, X, living.alive
+        self.inside = torch.as_tensor(living.inside, device=X.device)
         part = problem.components[number]
         self.outputs, self.gates = part.outputs, problem.n_gates
         sides, gates, outputs = np.meshgrid(
@@ -91,7 +95,7 @@ class Component:
         self.iterations, self.stalled = 0, False
         self._cone_prices: ConePrices | None = None
         self.pinned = np.zeros(len(self.gate), bool)
-        every, usable = np.arange(len(self.gate)), np.flatnonzero(alive[self.gate])
+        every, usable = np.arange(len(self.gate)), np.flatnonzero(self.alive[self.gate])
         self.without = outside.none(every, X.shape[1], problem.robust)
         self.proof = self._proof_of_zero()
         self.within = self._first(usable) if start is None else np.intersect1d(usable, start)
@@ -169,10 +173,11 @@ class Component:
             self._price_outside(self.proof, tolerance)
             self.stalled = self.gap > tolerance
             return True
-        step = self.method.iterate()
+        step = self.method.iterate(_WAIT * tolerance * self.scale / self.method.degree)
         self.iterations += 1
         estimate = self.method.degree * self.method.mean_product() / self.scale
-        ended = estimate < 0.1 * tolerance or step <= _TINY_STEP or not math.isfinite(estimate)
+        solved = self.method.feasible and estimate < 0.1 * tolerance
+        ended = solved or step <= _TINY_STEP or not math.isfinite(estimate)
         if estimate > 0.5 * self._examined and estimate > 3.0 * tolerance and not ended:
             return False
         self._examined = estimate
@@ -189,8 +194,7 @@ class Component:
         """Update the best objective and the best bound from the iterate."""
         method = self._method()
         duals = method.duals()
-        if bool((method.smallest_slack() >= 0).all()):
-            self._take_best(method)
+        self._take_best(method, self._inside(method))
         largest = float(duals.vectors.norm(dim=1).max())
         proof = Proof(duals.multipliers, duals.points, self.within, duals.cone, duals.tilt, largest, self.without)
         self._keep(proof)
@@ -217,11 +221,27 @@ class Component:
             raise RuntimeError("the working set is empty")
         return self.method
 
-    def _take_best(self, method: InteriorPoint) -> None:
-        """Keep the iterate, or what is left of it without its small blocks, if it is the best so far."""
-        size = method.v.norm(dim=1)
+    def _inside(self, method: InteriorPoint) -> Any:
+        """The iterate, its blocks moved into their cones: both sides of a gate by the same vector, which cancels out."""
+        slack = method.smallest_slack(method.v)
+        if bool((slack >= 0).all()):
+            return method.v
+        gate, point = method.layout.gate, self.inside[method.layout.gate]
+        length = (-slack).clamp_min(0.0) / method.smallest_slack(point)
+        for _ in range(_NUDGES):
+            largest = torch.zeros(self.gates, dtype=length.dtype, device=length.device)
+            v = method.v + largest.scatter_reduce(0, gate, length, "amax")[gate, None] * point
+            slack = method.smallest_slack(v)
+            if bool((slack >= 0).all()):
+                break
+            length = 1.001 * length + (-slack).clamp_min(0.0) / method.smallest_slack(point)
+        return v
+
+    def _take_best(self, method: InteriorPoint, inside: Any) -> None:
+        """Keep a point, or what is left of it without its small blocks, if it is the best so far."""
+        size = inside.norm(dim=1)
         for cut in (0.0, *_CUTS):
-            v = method.v * (size >= cut * size.max())[:, None]
+            v = inside * (size >= cut * size.max())[:, None]
             value = self._objective(method, v)
             if value < self.upper:
                 self.upper, self.best = value, self._blocks(v)

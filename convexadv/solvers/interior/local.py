@@ -162,15 +162,18 @@ class LocalProgram:
         aims = [cone.target(mu, None if corrections is None else corrections[i]) for i, cone in enumerate(self.cones)]
         return Target(aims, residuals)
 
-    def right_side(self, y: Any, target: Target, extra: tuple[Any, Any] | None = None) -> Any:
-        """Right side for the image after elimination, (g, p); ``extra`` adds to the sides of a and y."""
+    def right_side(self, y: Any, target: Target, kept: float, extra: tuple[Any, Any] | None = None) -> Any:
+        """Right side for the image after elimination, (g, p); ``extra`` adds to the sides of a and y.
+
+        The share ``kept`` of the dual residual is left.
+        """
         gradient_aux, gradient_image = self.gradient(y)
         pulls = [
-            aim - cone.times(residual)
+            aim - cone.times(residual) - kept * cone.z
             for aim, cone, residual in zip(target.aims, self.cones, target.residuals, strict=True)
         ]
         aux, image = self.pull(pulls)
-        aux, image = aux - gradient_aux, image - gradient_image
+        aux, image = aux - (1.0 - kept) * gradient_aux, image - (1.0 - kept) * gradient_image
         if extra is not None:
             aux, image = aux + extra[0], image + extra[1]
         self._aux_side = aux

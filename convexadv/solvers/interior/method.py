@@ -1,7 +1,9 @@
 r"""Mehrotra's predictor-corrector method over the blocks of a ReLU programme (one component).
 
 Slacks start positive whatever the point (infeasible start); once a full step has been taken they are the true ones, and
-all later iterates lie inside the cones.
+all later iterates lie inside the cones. Without balls, directions aim at no residual at all. With balls the cones are thin,
+and such steps are short: they leave the share of the residuals that they leave of the complementarity, unless clearing
+them allows long steps. Where a corrected step is short, more centred ones without corrections take its place.
 """
 
 from __future__ import annotations
@@ -20,16 +22,32 @@ from .shapes import block_shape, group_shape, norm_rows
 
 _TO_THE_BOUNDARY = 0.99
 _SLACK = 5.0
+_LEAST_SLACK = 0.1
+"""Of the linear cones of groups at the start, in units of the outputs."""
 _WORTH_COARSE = 5_000_000
 """Entries of the matrix over the groups and weights from which float32 is tried for it."""
 _COARSE_RESIDUAL = 1e-8
 _MOST_PRODUCTS = 1 << 26
 """Entries of the products of all pairs of columns that are held; beyond, they are formed block by block."""
-_MOST_CORRECTORS = 1
+_LONG = 0.4
+"""Steps this long may clear all residuals; shorter ones keep them in proportion to the complementarity."""
+_SLOW = 0.1
+"""After a step that left more than this of the residuals, the next one aims at none: no endless centring."""
 _SHORT = 0.2
+_RAISE = 3.0
+"""Most that a step may raise the complementarity while it waits for feasibility."""
+_SAFER = (0.3, 0.7, 0.9, 1.0)
+"""Shares of the complementarity that are aimed at where the corrected step is short."""
 _LEAST_CENTRING = 0.1
 """Until a full step has made the slacks true ones: centred steps are longer."""
 _CENTRED = 0.7
+
+
+class Step(NamedTuple):
+    """A direction and the share of the residuals that a full step along it leaves."""
+
+    direction: tuple
+    kept: float
 
 
 class Duals(NamedTuple):
@@ -86,7 +104,7 @@ class InteriorPoint:
         self.outer = None
         if len(X) * d * d <= _MOST_PRODUCTS:
             self.outer = (X[:, :, None] * X[:, None, :]).reshape(len(X), d * d)
-        self.feasible, self._fine = False, False
+        self.feasible, self._fine, self._slow, self._centred = False, False, False, False
         self._start(size)
 
     # ---- start
@@ -110,9 +128,12 @@ class InteriorPoint:
         shape, constant = group_shape(terms.loss, terms.sign[:, 0] * terms.sign[0, 0], terms.offset, norm, self.X)
         weight = terms.weight.clamp_min(1e-12 * float(terms.weight.max()))
         a = self.X.new_full((terms.g, shape.cost[0].numel()), size)
+        if norm is not None:
+            a[:, len(a[0]) - norm.aux :] /= norm.aux
         cones: list = []
         if shape.linear[0].shape[0]:
-            start = self.X.new_full((terms.g, shape.linear[0].shape[0]), size)
+            linear = a @ shape.linear[0].T + constant
+            start = linear.clamp_min(_LEAST_SLACK * size)
             cones.append(Orthant(start, (0.5 * weight[:, None]).expand_as(start).clone()))
         cones += [self._second_order(terms.g, of_aux.shape[0], size, weight) for of_aux, _ in shape.second]
         return LocalProgram(shape, weight, constant, a, cones)
@@ -123,6 +144,8 @@ class InteriorPoint:
         shape = block_shape(d, self.perturbed, norm, self.X)
         weight = self.X.new_full((count,), self.beta)
         a = self.X.new_full((count, shape.cost[0].numel()), t)
+        if norm is not None:
+            a[:, 1:] /= norm.aux
         cones: list = []
         if shape.linear[0].shape[0]:
             start = self.X.new_full((count, shape.linear[0].shape[0]), t)
@@ -203,8 +226,8 @@ class InteriorPoint:
         """Complementarity per inequality."""
         return sum(cone.product() for cone in self._all_cones()) / self.degree
 
-    def iterate(self) -> float:
-        """One predictor-corrector step; returns its length."""
+    def iterate(self, least: float) -> float:
+        """One predictor-corrector step; returns its length. Complementarity below ``least`` waits for feasibility."""
         images = self.image_values(self.theta())
         self._factor(images)
         degree, mu = self.degree, self.mean_product()
@@ -214,25 +237,51 @@ class InteriorPoint:
         after = sum(cone.product_after(step, *move) for cone, move in zip(self._all_cones(), predicted[1], strict=True))
         centring = max(0.0, min(1.0, after / (degree * mu))) ** 3
         if not self.feasible:
-            centring = max(centring, _LEAST_CENTRING)
-        best, length = predicted, -1.0
+            centring = max(centring, _LEAST_CENTRING, min(_RAISE, least / mu))
+        clear = not self.robust or self.feasible or mu <= 2.0 * least or self._slow
+        shares = (0.0,) if clear else (0.0, centring)
         corrections = self._corrections(predicted)
-        for _ in range(_MOST_CORRECTORS):
-            direction = self._direction(images, residuals, centring * mu, corrections)
-            longest = min(1.0, _TO_THE_BOUNDARY * self._longest(direction))
-            if longest < 1.1 * length:
+        for kept in shares:
+            best = Step(self._direction(images, residuals, centring * mu, corrections, kept), kept)
+            length = min(1.0, _TO_THE_BOUNDARY * self._longest(best.direction))
+            if length > _LONG:
                 break
-            best, length = direction, longest
-            if length > 0.9:
-                break
-            corrections = self._corrections(direction)
         if length < _SHORT:
-            centred = self._direction(images, residuals, mu, None)
-            longest = min(1.0, _CENTRED * self._longest(centred))
-            if longest > length:
-                best, length = centred, longest
+            gain = length * (1.0 - centring)
+            best, length = self._safer(images, residuals, mu, (best, length), gain, shares[-1] > 0, least / mu)
+        else:
+            self._centred = False
         self._move(best, length)
+        self._slow = not clear and length * (1.0 - best.kept) < _SLOW
         return length
+
+    def _safer(
+        self,
+        images: list[Any],
+        residuals: tuple,
+        mu: float,
+        best: tuple[Step, float],
+        gain: float,
+        keep: bool,
+        floor: float,
+    ) -> tuple[Step, float]:
+        """A step without corrections that is not short, the less centred the better; else what gains most.
+
+        Pure centring is the last resort, and never taken twice in a row.
+        """
+        for centring in (each for each in _SAFER if each >= min(1.0, floor)):
+            if centring == 1.0 and self._centred:
+                break
+            kept = centring if keep else 0.0
+            step = Step(self._direction(images, residuals, centring * mu, None, kept), kept)
+            longest = min(1.0, _CENTRED * self._longest(step.direction))
+            if longest * (1.0 - centring) > gain:
+                best, gain = (step, longest), longest * (1.0 - centring)
+            if longest >= _SHORT:
+                self._centred = centring == 1.0
+                return step, longest
+        self._centred = False
+        return best
 
     def _factor(self, images: list[Any]) -> None:
         self.cone.scale()
@@ -275,9 +324,15 @@ class InteriorPoint:
             [group.residuals(y) for group, y in zip(self.groups, images, strict=True)],
         )
 
-    def _direction(self, images: list[Any], residuals: tuple, mu: float, corrections: list | None) -> tuple:
-        """((dv, da of blocks, da of groups), (ds, dz) of every cone)."""
-        of_cone, of_blocks, of_groups = residuals
+    def _direction(
+        self, images: list[Any], residuals: tuple, mu: float, corrections: list | None, kept: float = 0.0
+    ) -> tuple:
+        """((dv, da of blocks, da of groups), (ds, dz) of every cone).
+
+        A full step leaves the share ``kept`` of the residuals, primal and dual: what is not yet feasible should not shrink
+        faster than the complementarity.
+        """
+        of_cone, of_blocks, of_groups = ((1.0 - kept) * residuals[0], _scaled(residuals[1], kept), residuals[2])
         rest = None if corrections is None else list(corrections)
 
         def taken(count: int) -> list | None:
@@ -288,13 +343,13 @@ class InteriorPoint:
 
         own = taken(1)
         aim = self.cone.target(mu, None if own is None else own[0])
-        pulled, pulled_rho = self._cone_adjoint(aim - self.cone.times(of_cone))
+        pulled, pulled_rho = self._cone_adjoint(aim - self.cone.times(of_cone) - kept * self.cone.z)
         target = self.blocks.aim(mu, taken(len(self.blocks.cones)), of_blocks)
-        side = self.blocks.right_side(self.v, target, (pulled_rho[:, None] * self._rho, pulled))
+        side = self.blocks.right_side(self.v, target, kept, (pulled_rho[:, None] * self._rho, pulled))
         aims, sides = [], []
         for group, y, residual in zip(self.groups, images, of_groups, strict=True):
-            aims.append(group.aim(mu, taken(len(group.cones)), residual))
-            sides.append(group.right_side(y, aims[-1]))
+            aims.append(group.aim(mu, taken(len(group.cones)), _scaled(residual, kept)))
+            sides.append(group.right_side(y, aims[-1], kept))
         side = side + self.layout.blocks(self._adjoint(sides))
         dv = self.system.solve(side)
         if self.system.coarse and not self.system.residual <= _COARSE_RESIDUAL:
@@ -316,15 +371,15 @@ class InteriorPoint:
     def _longest(self, direction: tuple) -> float:
         return min(cone.longest_step(*move) for cone, move in zip(self._all_cones(), direction[1], strict=True))
 
-    def _move(self, direction: tuple, step: float) -> None:
-        dv, da, group_steps = direction[0]
+    def _move(self, chosen: Step, step: float) -> None:
+        (dv, da, group_steps), moves = chosen.direction
         self.v = self.v + step * dv
         self.blocks.a = self.blocks.a + step * da
         for group, own in zip(self.groups, group_steps, strict=True):
             group.a = group.a + step * own
-        for cone, move in zip(self._all_cones(), direction[1], strict=True):
+        for cone, move in zip(self._all_cones(), moves, strict=True):
             cone.move(step, *move)
-        self.feasible = self.feasible or step == 1.0
+        self.feasible = self.feasible or (step == 1.0 and chosen.kept == 0.0)
 
     # ---- answers
 
@@ -374,10 +429,10 @@ class InteriorPoint:
         result[:, self.perturbed] = tilt[:, self.perturbed] / length.clamp_min(1.0)[:, None]
         return result
 
-    def smallest_slack(self) -> Any:
-        """min over the rows of A v - r ||v||_q, (B,)."""
-        norms = gauge(self.v[:, self.perturbed], self.dual_norm) if self.robust else self.v.new_zeros(len(self.v))
-        return self._cone_values(self.v, norms).amin(1)
+    def smallest_slack(self, v: Any) -> Any:
+        """min over the rows of A v - r ||v||_q for vectors of the blocks, (B,)."""
+        norms = gauge(v[:, self.perturbed], self.dual_norm) if self.robust else v.new_zeros(len(v))
+        return self._cone_values(v, norms).amin(1)
 
     def take(self, kept: Any, patterns: Any) -> None:
         """Go on with some of the blocks."""
@@ -386,3 +441,7 @@ class InteriorPoint:
             self.X, patterns, layout.gate[kept], layout.output[kept], layout.side[kept], layout.outputs
         )
         self.v, self.blocks, self.cone = self.v[kept], self.blocks.take(kept), self.cone.take(kept)
+
+
+def _scaled(residuals: list[Any], kept: float) -> list[Any]:
+    return [(1.0 - kept) * residual for residual in residuals]
