@@ -50,7 +50,7 @@ JOBS = {
     for data, gates, divisor, rows, tol, limit in (
         ("ionosphere", 200, 30.0, None, 1e-4, 120.0),
         ("wdbc", 200, 30.0, None, 1e-4, 120.0),
-        ("digits", 200, 30.0, None, 1e-3, 300.0),
+        ("digits", 200, 30.0, None, 1e-3, 900.0),
         ("mnist", 200, 10.0, 10_000, 1e-3, 1500.0),
     )
     for model in ("relu", "gated")

@@ -14,7 +14,7 @@ import torch
 from ..balls import dual_norm_name, gauge
 from ..problems.terms import Terms
 from .gated_robust import RobustMaps, RobustSystem
-from .interior.local import LocalProgram, LocalShape, Target
+from .interior.local import LocalProgram, LocalShape
 from .interior.scalings import Orthant, SecondOrder
 from .interior.shapes import group_shape, norm_rows
 
@@ -219,9 +219,9 @@ class GatedInterior:
         split = len(self.block.cones)
         own, rest = (None, None) if corrections is None else (corrections[:split], corrections[split:])
         aim = self.block.aim(mu, own, residuals[0])
-        side = _reduced(self.block, self.theta, aim, self._price)
+        side = self.block.right_side(self.theta, aim, 0.0, (0.0, -self._price))
         aims = self.group.aim(mu, rest, residuals[1])
-        side = side + self.maps.adjoint(_reduced(self.group, y, aims, 0.0))
+        side = side + self.maps.adjoint(self.group.right_side(y, aims, 0.0))
         dtheta = self._system.solve(side)
         da, dy = self.block.solve_aux(dtheta), self.maps.images(dtheta)
         steps = self.group.solve_aux(dy)
@@ -289,15 +289,3 @@ class GatedInterior:
             unit = pulled / weight.clamp_min(1e-300)[:, None]
             tilts[e][:, self.perturbed] = unit / gauge(unit, ball).clamp_min(1.0)[:, None]
         return tilts
-
-
-def _reduced(program: LocalProgram, y: Any, target: Target, price: Any) -> Any:
-    """Right side for the images after the elimination of the auxiliary variables; the images cost ``price`` each."""
-    parts = zip(target.aims, program.cones, target.residuals, strict=True)
-    aux, image = program.pull([aim - cone.times(residual) for aim, cone, residual in parts])
-    gradient_aux, gradient_image = program.gradient(y)
-    aux, image = aux - gradient_aux, image - gradient_image - price
-    program._aux_side = aux
-    if program._coupling is None:
-        return image
-    return image - (program._coupling.transpose(-1, -2) @ aux[..., None])[..., 0]
