@@ -18,6 +18,8 @@ smoothed less and less; the best D on the way is what counts.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 _STEPS = 150
@@ -25,10 +27,25 @@ _FIRST, _LAST = 0.1, 1e-3  # length of a step, where r = 1 and A, g are of size 
 _SOFT = 0.3  # smoothing of the maxima, in step lengths
 
 
+class CrossBound(NamedTuple):
+    """Bounds (n,) up to rounding, and where D takes them: mu (n, p) and a (n, p)."""
+
+    value: np.ndarray
+    multipliers: np.ndarray
+    coordinates: np.ndarray
+
+
 def cross_bound(
     eigenvalues: np.ndarray, pull: np.ndarray, vectors: np.ndarray, radius: np.ndarray, multiplier: np.ndarray
 ) -> np.ndarray:
-    """Bound quadratics over l1 balls from below.
+    """Bound quadratics over l1 balls from below (n,), up to rounding; arguments as of :func:`cross_witness`."""
+    return cross_witness(eigenvalues, pull, vectors, radius, multiplier).value
+
+
+def cross_witness(
+    eigenvalues: np.ndarray, pull: np.ndarray, vectors: np.ndarray, radius: np.ndarray, multiplier: np.ndarray
+) -> CrossBound:
+    """Bound quadratics over l1 balls from below, with what proves the bounds.
 
     Parameters
     ----------
@@ -43,8 +60,7 @@ def cross_bound(
 
     Returns
     -------
-    (n,)
-        Bounds, up to rounding.
+    CrossBound
     """
     lam, c = eigenvalues * (radius * radius)[:, None], pull * radius[:, None]
     size = abs(lam).max(1, initial=0.0) + abs(c).max(1, initial=0.0)
@@ -54,14 +70,18 @@ def cross_bound(
     mu = np.maximum(floor, (multiplier * radius * radius / size)[:, None])
     curvature = lam + mu
     a = np.clip(-c / np.where(curvature > 0, curvature, np.inf), -1.0, 1.0)
-    squares, best = vectors * vectors, np.full(len(lam), -np.inf)
+    squares, best = vectors * vectors, CrossBound(np.full(len(lam), -np.inf), mu, a)
     moments = [[np.zeros_like(lam), np.zeros_like(lam)] for _ in range(2)]
     for step in range(_STEPS + 1):
         length = _FIRST * (_LAST / _FIRST) ** (step / _STEPS)
         curvature = lam + mu
         slope, load = (curvature * a + c) @ vectors, mu @ squares
         value = -(curvature * a * a).sum(1) - 2.0 * abs(slope).max(1, initial=0.0) - load.max(1, initial=0.0)
-        best = np.maximum(best, value)
+        better = value > best.value
+        rows = better[:, None]
+        best = CrossBound(
+            *(np.where(*of) for of in ((better, value, best[0]), (rows, mu, best[1]), (rows, a, best[2])))
+        )
         if step == _STEPS:
             break
         weight = _soft(abs(slope), _SOFT * length) * np.sign(slope)
@@ -72,7 +92,8 @@ def cross_bound(
         )
         a = np.clip(a + length * _adam(moments[0], uphill[0], step), -1.0, 1.0)
         mu = np.maximum(floor, mu + length * _adam(moments[1], uphill[1], step))
-    return size * best
+    square = np.where(radius > 0, radius, 1.0)[:, None] ** 2
+    return CrossBound(size * best.value, best.multipliers * size[:, None] / square, best.coordinates * radius[:, None])
 
 
 def _soft(values: np.ndarray, width: float) -> np.ndarray:

@@ -148,7 +148,7 @@ class Pairs:
             The best bounds.
         e : (P, d)
             Points of the balls near the minimisers of the relaxation.
-        gradient : (P, d)
+        share : (P, m)
             Those of the best bounds.
         """
         neurons, norm, kink = self.neurons, self.neurons.norm, self.kink()
@@ -157,8 +157,8 @@ class Pairs:
         step = np.where(moves, 1.0 / np.where(moves, self.reach, 1.0), 0.0)
         square = (step * neurons.lengths(self.label, self.other) ** 2).sum(1)
         back = (1.0 / np.where(square > 0, square, 1.0))[:, None]
-        current = share
-        gradient = best = neurons.pull(self.label, self.other, share)
+        current = best = share
+        gradient = neurons.pull(self.label, self.other, share)
         e = self.minimiser(gradient)
         for _ in range(steps):
             following = balls.project(e - back * gradient, self.radius, norm)
@@ -169,5 +169,5 @@ class Pairs:
             current = np.where(moves, np.clip(middle, self.least, self.most), current)
             bound, gradient = self.bound(current)
             better = bound > lower
-            lower, best = np.where(better, bound, lower), np.where(better[:, None], gradient, best)
+            lower, best = np.where(better, bound, lower), np.where(better[:, None], current, best)
         return lower, e, best

@@ -65,15 +65,8 @@ def _solved(
 ) -> tuple[Best, np.ndarray, np.ndarray]:
     """Best points of the rows of a block, their bounds (g,), and whether these are exact (g,)."""
     pairs, g = block.pairs, len(block.rows)
-
-    def margins(row: np.ndarray, e: np.ndarray) -> np.ndarray:
-        return neurons.margins(block.centres.z[row] + e * neurons.stretch, block.labels[row])
-
-    best = Best(margins, g, neurons.d)
-    size = np.zeros(g)
-    np.maximum.at(size, pairs.row, pairs.size)
-    tolerance = EXACT_TOLERANCE * size
-    lower = _linear_bounds(pairs, best, tolerance)
+    best, tolerance = _start(neurons, block)
+    lower, _ = _linear_bounds(pairs, best, tolerance)
     bound = np.full(g, np.inf)
     np.minimum.at(bound, pairs.row, lower)
     if search.complete:
@@ -86,8 +79,31 @@ def _solved(
     return best, bound, best.attained - bound <= tolerance
 
 
-def _linear_bounds(pairs: Pairs, best: Best, tolerance: np.ndarray) -> np.ndarray:
-    """Bounds (P,) of the pairs; shows the minimisers to ``best``."""
+def _start(neurons: ReLUNeurons | GatedNeurons, block: _Block) -> tuple[Best, np.ndarray]:
+    """The rows as their own best points, and distances (g,) at which a bound is exact."""
+
+    def margins(row: np.ndarray, e: np.ndarray) -> np.ndarray:
+        return neurons.margins(block.centres.z[row] + e * neurons.stretch, block.labels[row])
+
+    size = np.zeros(len(block.rows))
+    np.maximum.at(size, block.pairs.row, block.pairs.size)
+    return Best(margins, len(block.rows), neurons.d), EXACT_TOLERANCE * size
+
+
+def shares(query: Query) -> np.ndarray:
+    """Shares (n, C - 1, m) of the linear bounds of every row, other classes in their order; zero on overflow."""
+    neurons, n = _neurons(query.network, query.norm), len(query.X)
+    result = np.zeros((n, neurons.outputs - 1, neurons.m))
+    size = max(1, _BLOCK // (neurons.outputs * (neurons.m + neurons.d + 1)))
+    for first in range(0, n, size):
+        block = _block(neurons, query, np.arange(first, min(first + size, n)))
+        _, share = _linear_bounds(block.pairs, *_start(neurons, block))
+        result[block.rows] = share.reshape(len(block.rows), -1, neurons.m)
+    return result
+
+
+def _linear_bounds(pairs: Pairs, best: Best, tolerance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds (P,) of the pairs and their shares (P, m); shows the minimisers to ``best``."""
     lower, share = np.full(len(pairs), -np.inf), pairs.least
     for candidate in (pairs.first_shares(), pairs.least):  # the second is the margin that GatedReLUProblem takes
         bound, gradient = pairs.bound(candidate)
@@ -97,7 +113,7 @@ def _linear_bounds(pairs: Pairs, best: Best, tolerance: np.ndarray) -> np.ndarra
     low = lower < (best.attained - tolerance)[pairs.row]
     if low.any():
         some = pairs[low]
-        lower[low], e, gradient = some.rise(share[low], lower[low], _STEPS)
+        lower[low], e, share[low] = some.rise(share[low], lower[low], _STEPS)
         best.update(some.row, e)
-        best.update(some.row, some.minimiser(gradient))
-    return lower
+        best.update(some.row, some.minimiser(some.neurons.pull(some.label, some.other, share[low])))
+    return lower, share

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._arrays import Array
@@ -44,6 +44,10 @@ class RobustnessCertificate:
     method: str
     norm: str
     radius: Any
+    query: Query | None = field(default=None, kw_only=True)
+    """What was asked: the network, rows, labels, radii and bounds that :func:`convexadv.save_certificate` writes."""
+    complete: bool = field(default=False, kw_only=True)
+    """Whether the bounds come from branch and bound, of which no witnesses are kept."""
 
     def __repr__(self) -> str:
         counts = f"rows={len(self.certified)}, certified={int(self.certified.sum())}"
@@ -101,4 +105,6 @@ def certificate(query: Query, search: Search, radius: Any) -> RobustnessCertific
     else:
         method = _COMPLETE if search.complete else _LINEAR
     certified = query.returned((lower > 0) & query.correct())
-    return RobustnessCertificate(certified, query.returned(lower), method, query.norm, radius)
+    branched = search.complete and not (isinstance(query.network, PolynomialNetwork) and query.norm == "l2")
+    lower = query.returned(lower)
+    return RobustnessCertificate(certified, lower, method, query.norm, radius, query=query, complete=branched)
