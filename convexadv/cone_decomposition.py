@@ -111,6 +111,21 @@ class ConeDecomposition:
     violation: float
     off_training_change: OutputChange | None
 
+    def __str__(self) -> str:
+        lines = [
+            f"neurons      {self.network.n_neurons}",
+            f"penalty      {self.penalty_gated:.6g} gated, {self.penalty_relu:.6g} ReLU",
+            f"objective    {self.objective_gated:.8g} gated, {self.objective_relu:.8g} ReLU",
+            f"violation    {self.violation:.1e}",
+        ]
+        change = self.off_training_change
+        if change is not None:
+            moved = (
+                f"{change.largest:.3g} at most, {change.root_mean_square:.3g} root mean square, {change.labels} labels"
+            )
+            lines.append(f"other rows   outputs of {change.rows} change by {moved}")
+        return "\n".join(lines)
+
     @property
     def growth(self) -> float:
         """penalty_relu / penalty_gated; one for the zero network, and below one only where neurons repeat a gate."""
