@@ -191,6 +191,78 @@ def test_projection_on_ball_and_box_is_feasible_and_optimal(library, d):
     np.testing.assert_allclose(points, expected, atol=1e-9)
 
 
+LIBRARIES = pytest.mark.parametrize("library", ["numpy", "torch"])
+
+
+def in_box(library, *arguments, dtype=np.float64):
+    """The l2 projection, by arrays of one of the libraries."""
+    arrays = [np.asarray(part, dtype) for part in arguments]
+    if library == "torch":
+        arrays = [torch.from_numpy(array) for array in arrays]
+    delta, radius, low, high = arrays
+    points = balls.project_in_box(delta, radius, "l2", low, high)
+    assert points.dtype == delta.dtype
+    return np.asarray(points)
+
+
+@LIBRARIES
+def test_special_balls_and_boxes(library):
+    """No ball, no box, a box that is flat in some coordinates or everywhere, and points that lie inside of both."""
+    rng = np.random.default_rng(10)
+    deltas, radii = 2 * rng.standard_normal((30, D)), rng.random(30) + 0.1
+    low, high = random_box(rng, 30, D)
+    np.testing.assert_array_equal(in_box(library, deltas, np.zeros(30), low, high), np.zeros((30, D)))
+    clipped = np.clip(deltas, low, high)
+    np.testing.assert_array_equal(in_box(library, deltas, np.full(30, np.inf), low, high), clipped)
+    lengths = np.linalg.norm(clipped, axis=1)
+    np.testing.assert_array_equal(in_box(library, deltas, 1.001 * lengths, low, high), clipped)
+    endless = np.full((30, D), np.inf)
+    free = in_box(library, deltas, radii, -endless, endless)
+    np.testing.assert_allclose(free, balls.project(deltas, radii, "l2"), rtol=1e-14)
+    np.testing.assert_array_equal(in_box(library, deltas, radii, np.zeros(D), np.zeros(D)), np.zeros((30, D)))
+    flat = np.arange(D) % 2 == 0  # the other coordinates are left with a ball of their own
+    points = in_box(library, deltas, radii, np.where(flat, 0, -endless), np.where(flat, 0, endless))
+    np.testing.assert_array_equal(points[:, flat], 0)
+    np.testing.assert_allclose(points[:, ~flat], balls.project(deltas[:, ~flat], radii, "l2"), rtol=1e-14)
+    assert in_box(library, np.zeros((0, D)), np.zeros(0), -np.ones(D), np.ones(D)).shape == (0, D)
+
+
+@LIBRARIES
+def test_ball_that_touches_corners_of_the_box(library):
+    """The corner lies on the sphere: every coordinate is clipped and the ball holds with equality."""
+    corner = np.array([[0.3, 0.4, 0.0], [0.3, 0.4, 1.2]])
+    lengths = np.array([0.5, 1.3])
+    np.testing.assert_allclose(in_box(library, 100 * corner, lengths, -corner, corner), corner, rtol=1e-12)
+    inside = in_box(library, 100 * corner, 0.99 * lengths, -corner, corner)
+    np.testing.assert_allclose(np.linalg.norm(inside, axis=1), 0.99 * lengths, rtol=1e-12)
+
+
+@LIBRARIES
+def test_single_precision_keeps_ball_and_box(library):
+    rng = np.random.default_rng(11)
+    deltas = rng.standard_normal((300, 50)) * 10.0 ** rng.uniform(-6, 6, (300, 1))
+    low, high = (part.astype(np.float32) for part in random_box(rng, 300, 50))
+    radii = (np.linalg.norm(np.clip(deltas, low, high), axis=1) * rng.random(300)).astype(np.float32)
+    points = in_box(library, deltas, radii, low, high, dtype=np.float32)
+    assert ((points >= low) & (points <= high)).all()
+    assert (np.linalg.norm(points.astype(float), axis=1) <= radii * (1 + 1e-6)).all()
+    expected = in_box(library, deltas, radii, low, high)
+    assert (np.linalg.norm(points - expected, axis=1) <= 1e-5 * radii).all()
+
+
+@LIBRARIES
+def test_boxes_and_radii_of_several_rows_at_once(library):
+    rng = np.random.default_rng(12)
+    deltas, radii = rng.standard_normal((3, 4, D)), rng.random((3, 4))
+    low, high = random_box(rng, 1, D)
+    together = in_box(library, deltas, radii, low[0], high[0])
+    apart = in_box(library, deltas.reshape(12, D), radii.reshape(12), low.repeat(12, 0), high.repeat(12, 0))
+    np.testing.assert_array_equal(together.reshape(12, D), apart)
+    one = in_box(library, deltas[0, 0], 0.5, low[0], high[0])
+    many = in_box(library, deltas[:1, 0], np.full(1, 0.5), low, high)
+    np.testing.assert_array_equal(one, many[0])
+
+
 @pytest.mark.parametrize(("norm", "dual"), [("l1", "linf"), ("l2", "l2"), ("linf", "l1")])
 def test_dual_norm_names(norm, dual):
     assert balls.dual_norm_name(norm) == dual
