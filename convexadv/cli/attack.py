@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 
 from .._atomic import atomic_write
+from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..robustness import attack
 from .evaluate import load_both
 from .exit_codes import ExitCode
-from .measure import in_chosen_units
+from .measure import bounds_in_units, in_chosen_units
 from .output import check_targets, say, to_json
 
 
@@ -23,7 +25,10 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     network, data, rows = load_both(arguments)
     if network.classes is None:
         raise InputError(f"{arguments.model} predicts values, not labels; attacks need a model with classes.")
+    check_norm(arguments.norm, NORMS)
+    target, rows = _target(arguments.toward, network.classes, data.y, rows)
     X, y = data.X[rows], data.y[rows]
+    bounds = bounds_in_units(arguments, network, X)
     inner, Z = in_chosen_units(network, X, arguments.units)
     result = attack(
         inner,
@@ -32,6 +37,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         arguments.radius,
         arguments.norm,
         method=arguments.method,
+        bounds=bounds,
+        target=target,
         steps=arguments.steps,
         restarts=arguments.restarts,
         random_state=arguments.seed,
@@ -41,7 +48,11 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         shift, scale = network.shift.numpy(), network.scale.numpy()
         # Rows that were not moved come back to the last digit.
         points = np.where(points == Z, X, points * scale + shift)
-    success = network.predict(points) != y
+        if arguments.bounds is not None:
+            points = np.clip(points, *arguments.bounds)
+    predicted = network.predict(points)
+    aimed = target is not None and not isinstance(target, str)
+    success = predicted == target if aimed else predicted != y
     with atomic_write(arguments.out, "wb") as file:
         np.savez(file, X=points, y=y, success=success, radius=arguments.radius, norm=arguments.norm)
     report = {
@@ -52,8 +63,11 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         "norm": arguments.norm,
         "radius": arguments.radius,
         "units": arguments.units,
+        "bounds": arguments.bounds,
+        "toward": arguments.toward,
         "clean_accuracy": float((network.predict(X) == y).mean()),
-        "attacked_accuracy": float(1.0 - success.mean()),
+        "attacked_accuracy": float((predicted == y).mean()),
+        "success": float(success.mean()),
         "points": arguments.out,
     }
     if arguments.json:
@@ -64,5 +78,21 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         f"units), {len(rows)} rows"
     )
     say(f"accuracy {100 * report['clean_accuracy']:.1f} % clean, {100 * report['attacked_accuracy']:.1f} % attacked")
+    if aimed:
+        say(f"toward   {arguments.toward}: {100 * report['success']:.1f} % of the rows reach it")
     say(f"points   {arguments.out}")
     return ExitCode.OK
+
+
+def _target(toward: str | None, classes: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[Any, np.ndarray]:
+    """Targets of the attack, and the rows that can be attacked towards them."""
+    if toward is None or toward == "each":
+        return toward, rows
+    names = [str(label) for label in classes.tolist()]
+    if toward not in names:
+        raise InputError(f"--toward {toward} is not a label of the model ({', '.join(names[:20])}), nor `each`.")
+    label = classes[names.index(toward)]
+    rows = rows[y[rows] != label]
+    if not len(rows):
+        raise InputError(f"every row has the label {toward} already; --toward needs rows of other labels.")
+    return np.full(len(rows), label), rows

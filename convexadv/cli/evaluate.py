@@ -82,11 +82,16 @@ def _held_out(arguments: argparse.Namespace, network: Network) -> bool:
     return arguments.test_fraction > 0 and asked == (settings.get("test_fraction"), settings.get("seed"))
 
 
+def chosen_radii(arguments: argparse.Namespace, network: Network) -> list[float]:
+    """The radii that are asked for, or some around that of the training."""
+    if arguments.radius is not None:
+        return list(arguments.radius)
+    trained = network.metadata.get("settings", {}).get("radius") or 0.0
+    return [0.5 * trained, trained, 2.0 * trained] if trained > 0 else list(_DEFAULT_RADII)
+
+
 def _measure(arguments: argparse.Namespace, network: Network, X: np.ndarray, y: np.ndarray) -> AccuracyCurve:
-    radii = arguments.radius
-    if radii is None:
-        trained = network.metadata.get("settings", {}).get("radius") or 0.0
-        radii = [0.5 * trained, trained, 2.0 * trained] if trained > 0 else list(_DEFAULT_RADII)
+    radii = chosen_radii(arguments, network)
     settings = AttackSettings(arguments.steps, arguments.restarts, arguments.seed)
     network, X = in_chosen_units(network, X, arguments.units)
     return accuracy_curve(network, X, y, radii, arguments.norm, settings)

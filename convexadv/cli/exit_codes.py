@@ -13,6 +13,7 @@ class ExitCode(enum.IntEnum):
     NOT_CERTIFIED = 3
     INFEASIBLE = 4
     NO_SOLVER = 5
+    NOT_VERIFIED = 6
     INTERRUPTED = 130
 
 
@@ -22,6 +23,7 @@ MEANING = {
     ExitCode.NOT_CERTIFIED: "fit: finished, but not certified to the tolerance; the model is written all the same",
     ExitCode.INFEASIBLE: "fit: no network meets the margins that were asked for; no model is written",
     ExitCode.NO_SOLVER: "the solver is not installed, has no licence, or cannot hold the problem in memory",
+    ExitCode.NOT_VERIFIED: "verify: a claim of the certificate does not hold, or speaks of another model",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); no half-written file is left",
 }
 

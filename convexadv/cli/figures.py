@@ -17,6 +17,7 @@ from ..plotting import (
     plot_patterns,
     save_figure,
 )
+from ..robustness import RobustAccuracy
 from .measure import AccuracyCurve
 
 
@@ -50,6 +51,14 @@ def accuracy_figure(curves: dict[str, dict[str, AccuracyCurve]], path: str) -> N
         ax.set_title(f"{norm} balls")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    save_figure(figure, path)
+
+
+def radii_figure(result: RobustAccuracy, path: str, xlabel: str) -> None:
+    """Accuracy of one network against the radius, with what is unknown."""
+    figure, (ax,) = new_figure(1, (6.4, 4.6))
+    plot_accuracy({"accuracy": result}, ax, xlabel)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     save_figure(figure, path)
 
 

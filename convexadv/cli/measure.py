@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -87,8 +88,38 @@ def in_chosen_units(network: Network, X: np.ndarray, units: str) -> tuple[Networ
     """The network and the rows in the units in which a radius is given, "scaled" or "raw"."""
     if units == "raw":
         return network, X
-    shift, scale = (part.detach().cpu().numpy().astype(np.float64) for part in (network.shift, network.scale))
+    shift, scale = _inputs(network)
     return in_units(network, network.shift, network.scale), (X - shift) / scale
+
+
+def bounds_in_units(arguments: argparse.Namespace, network: Network, X: np.ndarray) -> Any:
+    """The box of ``--bounds``, given in the units of the data, in those of the radius; None if there is none.
+
+    Raises
+    ------
+    InputError
+        If it is empty, or a row lies outside of it.
+    """
+    if arguments.bounds is None:
+        return None
+    low, high = arguments.bounds
+    if low > high:
+        raise InputError(f"--bounds {low:g} {high:g} is empty; LOW must not be above HIGH.")
+    outside = ((low > X) | (high < X)).any(1)
+    if outside.any():
+        raise InputError(
+            f"--bounds {low:g} {high:g} leaves out {int(outside.sum())} of {len(X)} rows; give a larger box."
+        )
+    if arguments.units == "raw":
+        return low, high
+    shift, scale = _inputs(network)
+    return (low - shift) / scale, (high - shift) / scale
+
+
+def _inputs(network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """Shift and scale (d,) of a network."""
+    shift, scale = (part.detach().cpu().numpy().astype(np.float64) for part in (network.shift, network.scale))
+    return shift, scale
 
 
 def check_match(network: Network, X: np.ndarray, model: str, data: str) -> None:

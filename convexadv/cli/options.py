@@ -9,6 +9,7 @@ from . import texts
 from .models import MODELS
 from .values import count, count_or_zero, finite, fraction, non_negative, positive
 
+ATTACKS = ("pgd", "apgd", "fgsm", "exact", "strongest")
 _DATA_HELP = (
     "a data set by name (wdbc, digits, wine, iris, diabetes, breast_cancer need no files; others are read "
     "from "
@@ -193,6 +194,69 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     _json(parser.add_argument_group("output"))
 
 
+def add_certify(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``certify``."""
+    parser.add_argument("model", metavar="MODEL", help="a model file written by `convexadv fit`")
+    _data(parser)
+    ball = parser.add_argument_group("certificates and attacks")
+    ball.add_argument(
+        "--radius",
+        type=non_negative,
+        nargs="+",
+        metavar="R",
+        help="radii (default: half, once and twice the radius of the training, or 0.05 0.1 0.2)",
+    )
+    _ball(ball)
+    _box(ball)
+    ball.add_argument(
+        "--complete",
+        action="store_true",
+        help="branch and bound until a row is decided: relu and gated-relu, polynomial in linf balls of few features",
+    )
+    ball.add_argument(
+        "--max-branches", type=count, default=100, metavar="N", help="branches of --complete for a row (default: 100)"
+    )
+    ball.add_argument(
+        "--time-limit", type=positive, metavar="S", help="seconds for the branches of one radius; sound when it strikes"
+    )
+    ball.add_argument(
+        "--method",
+        choices=ATTACKS,
+        nargs="+",
+        default=["pgd"],
+        metavar="NAME",
+        help=f"attacks to compare with, out of {', '.join(ATTACKS)} (default: pgd)",
+    )
+    _attack_settings(ball)
+    _split(
+        parser,
+        "use only the rows that `convexadv fit` holds out with this fraction and seed (default: all rows)",
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument("--plot", metavar="FILE", help="plot the accuracies (.png, .pdf or .svg)")
+    output.add_argument(
+        "--certificate",
+        metavar="FILE",
+        help="one radius: write the proof of every row, for `convexadv verify`; not with --complete",
+    )
+    output.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write one JSON document to a file; without a name to stdout, and nothing else",
+    )
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``verify``."""
+    parser.add_argument("certificate", metavar="FILE", help="what `convexadv certify --certificate FILE` wrote")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="also check that the certificate speaks of the network in this model file"
+    )
+    _json(parser)
+
+
 def add_attack(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``attack``."""
     parser.add_argument("model", metavar="MODEL", help="a model file written by `convexadv fit`")
@@ -203,11 +267,19 @@ def add_attack(parser: argparse.ArgumentParser) -> None:
     )
     ball.add_argument(
         "--method",
-        choices=["pgd", "fgsm"],
+        choices=ATTACKS,
         default="pgd",
-        help="projected gradient steps with restarts, or one gradient step (default: pgd)",
+        help="pgd: projected gradient steps with restarts; apgd: with steps of its own; fgsm: one step; exact: the worst "
+        "case (polynomial, l2); strongest: all of them (default: pgd)",
+    )
+    ball.add_argument(
+        "--toward",
+        metavar="LABEL",
+        help="label that the points shall be predicted as (rows of that label are left out), or `each` to go for every "
+        "other class in turn",
     )
     _ball(ball)
+    _box(ball)
     _attack_settings(ball)
     _split(
         parser,
@@ -281,9 +353,19 @@ def _ball(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _box(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--bounds",
+        type=finite,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="box that every feature lives in, in the units of the data (default: none)",
+    )
+
+
 def _attack_settings(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--steps", type=count, default=40, metavar="N", help="gradient steps of PGD (default: 40)")
-    group.add_argument("--restarts", type=count, default=5, metavar="N", help="random starts of PGD (default: 5)")
+    group.add_argument("--steps", type=count, default=40, metavar="N", help="steps of PGD and APGD (default: 40)")
+    group.add_argument("--restarts", type=count, default=5, metavar="N", help="starts of PGD and APGD (default: 5)")
 
 
 def _json(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -293,6 +375,8 @@ def _json(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
 VERBS: dict[str, tuple[str, texts.Details, Callable[[argparse.ArgumentParser], None]]] = {
     "fit": ("train a network to certified global optimality", texts.FIT, add_fit),
     "evaluate": ("clean, attacked and certified accuracy of a model", texts.EVALUATE, add_evaluate),
+    "certify": ("accuracy that is proven against attacks, against the radius", texts.CERTIFY, add_certify),
+    "verify": ("check a certificate file again, with NumPy only", texts.VERIFY, add_verify),
     "attack": ("write adversarial points for a model", texts.ATTACK, add_attack),
     "solvers": ("what is installed and licensed, and why not", texts.SOLVERS, add_solvers),
     "demo": ("standard against robust training on real data: models, tables, plots", texts.DEMO, add_demo),

@@ -76,3 +76,39 @@ class Progress:
             sys.stdout.write(f"{line}\n")
         else:
             self._bar.write(line, file=sys.stdout)
+
+
+class PartsBar:
+    """Callback of ``robust_accuracy`` that draws a bar of its parts on stderr, if stderr is a terminal.
+
+    Parameters
+    ----------
+    title : str
+        In front of the bar.
+    """
+
+    def __init__(self, title: str):
+        self._title = title
+        self._bar: Any = None
+
+    def __enter__(self) -> PartsBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, what: str, radius: float, done: int, total: int) -> None:
+        """Show that a part begins, after ``done`` of ``total`` parts."""
+        if self._bar is None:
+            if not sys.stderr.isatty():
+                return
+            from tqdm import tqdm
+
+            form = "{desc} |{bar:24}| {n_fmt}/{total_fmt} {elapsed}{postfix}"
+            self._bar = tqdm(total=total, desc=self._title, bar_format=form, file=sys.stderr, dynamic_ncols=True)
+        self._bar.set_postfix_str("done" if what == "done" else f"{what}, radius {radius:g}", refresh=False)
+        self._bar.update(done - self._bar.n)
+        self._bar.refresh()

@@ -49,6 +49,33 @@ examples:
       a ball of radius 0.5 in the units of the table
 """,
 )
+CERTIFY = Details(
+    """\
+For every radius: the accuracy after attacks (from above), the accuracy that is proven (from below), and the rows
+between them, of which nothing is known. With --certificate the proof of every row becomes a file that anyone can check
+without torch, a solver, or this network's code.
+""",
+    """\
+examples:
+  convexadv certify model.safetensors wdbc
+  convexadv certify model.safetensors wdbc --norm linf --radius 0.01 0.02 --method strongest --plot accuracy.png
+  convexadv certify model.safetensors wdbc --radius 0.1 --certificate proof.safetensors
+  convexadv verify proof.safetensors
+  convexadv certify relu.safetensors wdbc --complete --time-limit 60 --json accuracy.json
+""",
+)
+VERIFY = Details(
+    """\
+Check every claim of a certificate file again: the bounds are computed anew from the weights, the rows and the witnesses
+in the file, with NumPy and code that shares nothing with what found them. Code 0 says that every claim holds, code 6 that
+one does not. docs/certificate-format.md has the format and the proofs.
+""",
+    """\
+examples:
+  convexadv verify proof.safetensors
+  convexadv verify proof.safetensors --model model.safetensors
+""",
+)
 ATTACK = Details(
     """\
 Move every row inside its ball to where the model errs, and write the moved rows. The archive has the same
@@ -58,6 +85,8 @@ form as data for `convexadv evaluate` and `convexadv fit`.
 examples:
   convexadv attack model.safetensors wdbc --radius 0.1 --out points.npz
   convexadv attack model.safetensors wdbc --radius 0.02 --norm linf --method fgsm --json
+  convexadv attack model.safetensors digits --radius 0.2 --method strongest --bounds 0 16
+  convexadv attack model.safetensors digits --radius 0.2 --toward 8 --method apgd
   convexadv evaluate other.safetensors points.npz
       do the points fool another model too?
 """,

@@ -16,8 +16,10 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
     Parameters
     ----------
     curves : mapping
-        From a label to an object with ``clean`` (accuracy without perturbation), ``radii`` (k,),
-        ``attacked`` (k,) and ``certified`` (k,), accuracies from 0 to 1.
+        From a label to an object with ``clean`` (accuracy without perturbation), ``radii`` (k,), in any order,
+        ``attacked`` (k,) and ``certified`` (k,), accuracies from 0 to 1: a :class:`RobustAccuracy`, for one. Its
+        ``by_attack`` names the attacks (PGD if there is none); where its ``has_certificates`` is False, there is no
+        line of certified accuracies, and all below the attacked ones is unknown.
     ax : matplotlib Axes, optional
         Where to draw; a new figure if not given.
     xlabel : str
@@ -32,9 +34,17 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
     ax = axes_or_new(ax, (6.4, 4.2))
     for number, (label, curve) in enumerate(curves.items()):
         color, marker = CYCLE[number % len(CYCLE)], MARKERS[number % len(MARKERS)]
-        radii = np.concatenate([[0.0], np.asarray(curve.radii, float)])
-        attacked = np.concatenate([[curve.clean], np.asarray(curve.attacked, float)])
-        certified = np.concatenate([[curve.clean], np.asarray(curve.certified, float)])
+        order, known = np.argsort(curve.radii, kind="stable"), getattr(curve, "has_certificates", True)
+        radii, attacked, certified = (
+            np.concatenate([[first], np.asarray(values, float)[order]])
+            for first, values in (
+                (0.0, curve.radii),
+                (curve.clean, curve.attacked),
+                (curve.clean if known else 0.0, curve.certified),
+            )
+        )
+        attacks = ", ".join(getattr(curve, "by_attack", None) or ["pgd"])
+        attacks = attacks.replace("pgd", "PGD").replace("aPGD", "APGD").replace("fgsm", "FGSM")
         hatch = HATCHES[number % len(HATCHES)]
         ax.plot(
             radii,
@@ -43,7 +53,7 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
             linewidth=1.6,
             marker=marker,
             markersize=6.5,
-            label=f"{label}: attacked (PGD)",
+            label=f"{label}: attacked ({attacks})",
         )
         ax.fill_between(
             radii,
@@ -53,8 +63,10 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
             edgecolor=(color, 0.6),
             hatch=hatch,
             linewidth=0,
-            label=f"{label}: unknown",
+            label=f"{label}: unknown" if known else f"{label}: unknown (no certificates)",
         )
+        if not known:
+            continue
         style = {"linestyle": "--", "marker": marker, "markersize": 4.5, "markerfacecolor": "white"}
         ax.plot(radii, certified, color=color, linewidth=1.6, label=f"{label}: certified", **style)
     ax.set_ylim(-0.02, 1.02)

@@ -3,7 +3,7 @@
 Nothing here calls what produced the bounds; ``docs/certificate-format.md`` has the format and the proofs.
 """
 
-from .check import Verification, verify_certificate
+from .check import Verification, same_network, verify_certificate
 from .claim import Claim, pack, unpack
 
-__all__ = ["Claim", "Verification", "pack", "unpack", "verify_certificate"]
+__all__ = ["Claim", "Verification", "pack", "same_network", "unpack", "verify_certificate"]

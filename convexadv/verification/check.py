@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import FileFormatError
 from . import _polynomial, _relu
-from .claim import Claim, unpack
+from .claim import Claim, read_safetensors, unpack
 
 
 class Recomputed(NamedTuple):
@@ -88,6 +89,39 @@ def verify_certificate(path: str | os.PathLike[str]) -> Verification:
     bound = recompute(claim).bound
     proven = bound >= claim.lower_bound  # False for NaN
     return Verification(claim, bound, proven & (~claim.certified | (claim.lower_bound > 0)))
+
+
+def same_network(claim: Claim, path: str | os.PathLike[str]) -> bool:
+    """Whether a claim speaks of the network of a model file.
+
+    Parameters
+    ----------
+    claim : Claim
+    path : str or path-like
+        What :func:`convexadv.save` wrote.
+
+    Returns
+    -------
+    bool
+        Whether all weights are the same numbers, and so is the scaling of the inputs; a claim about rows that are
+        scaled already (shift 0, scale 1) speaks of the same network too.
+
+    Raises
+    ------
+    InputError, FileFormatError
+        If the file cannot be read, or is not a model file.
+    """
+    tensors, header = read_safetensors(path, "model")
+    if header.get("format") != "convexadv" or not isinstance(header.get("settings"), dict):
+        raise FileFormatError(f"{os.fspath(path)} is not a model file of convexadv.")
+    activation = header["settings"].get("activation")
+    if header.get("kind") != claim.kind or set(tensors) != set(claim.weights):
+        return False
+    if (None if activation is None else tuple(activation)) != claim.activation:
+        return False
+    scaled = bool((claim.weights["shift"] == 0).all() and (claim.weights["scale"] == 1).all())
+    names = set(tensors) - ({"shift", "scale"} if scaled else set())
+    return all(np.array_equal(tensors[name], claim.weights[name]) for name in names)
 
 
 def recompute(claim: Claim) -> Recomputed:

@@ -140,6 +140,47 @@ def pack_parts(tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> 
     return to_bytes(arrays, {_HEADER: json.dumps(full, sort_keys=True)})
 
 
+def read_safetensors(path: str | os.PathLike[str], what: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Tensors and header of a safetensors file of this package.
+
+    Parameters
+    ----------
+    path : str or path-like
+    what : str
+        What it should be, for errors.
+
+    Returns
+    -------
+    tensors : dict from str to array
+    header : dict
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it cannot be read.
+    FileFormatError
+        If it is not a safetensors file with a header of this package.
+    """
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise InputError(f"There is no {what} file {name}.")
+    try:
+        with open(name, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise InputError(f"Cannot read {name}: {error.strerror or error}.") from error
+    try:
+        tensors = from_bytes(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+        header = json.loads(metadata.get(_HEADER, "null"))
+    except Exception as error:  # safetensors raises its own errors, and others
+        raise FileFormatError(f"{name} is truncated or not a safetensors file: {error}.") from error
+    if not isinstance(header, dict):
+        raise FileFormatError(f"{name} is a safetensors file, but not a {what} file of convexadv.")
+    return tensors, header
+
+
 def unpack_parts(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Tensors and header of a certificate file whose digest is right.
 
@@ -160,21 +201,8 @@ def unpack_parts(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
         If it is not a certificate file of this package, from a newer version, or damaged.
     """
     name = os.fspath(path)
-    if not os.path.isfile(name):
-        raise InputError(f"There is no certificate file {name}.")
-    try:
-        with open(name, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise InputError(f"Cannot read {name}: {error.strerror or error}.") from error
-    try:
-        tensors = from_bytes(content)
-        length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
-        header = json.loads(metadata.get(_HEADER, "null"))
-    except Exception as error:  # safetensors raises its own errors, and others
-        raise FileFormatError(f"{name} is truncated or not a safetensors file: {error}.") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    tensors, header = read_safetensors(path, "certificate")
+    if header.get("format") != FORMAT:
         raise FileFormatError(f"{name} is a safetensors file, but not a certificate file of convexadv.")
     version = header.get("format_version")
     if version != FORMAT_VERSION:
