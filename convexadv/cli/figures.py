@@ -57,7 +57,7 @@ def accuracy_figure(curves: dict[str, dict[str, AccuracyCurve]], path: str) -> N
 def radii_figure(result: RobustAccuracy, path: str, xlabel: str) -> None:
     """Accuracy of one network against the radius, with what is unknown."""
     figure, (ax,) = new_figure(1, (6.4, 4.6))
-    plot_accuracy({"accuracy": result}, ax, xlabel)
+    plot_accuracy({"": result}, ax, xlabel)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     save_figure(figure, path)
 

@@ -16,7 +16,7 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
     Parameters
     ----------
     curves : mapping
-        From a label to an object with ``clean`` (accuracy without perturbation), ``radii`` (k,), in any order,
+        From a label, which may be empty if there is but one, to an object with ``clean`` (accuracy without perturbation), ``radii`` (k,), in any order,
         ``attacked`` (k,) and ``certified`` (k,), accuracies from 0 to 1: a :class:`RobustAccuracy`, for one. Its
         ``by_attack`` names the attacks (PGD if there is none); where its ``has_certificates`` is False, there is no
         line of certified accuracies, and all below the attacked ones is unknown.
@@ -44,6 +44,7 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
             )
         )
         attacks = ", ".join(getattr(curve, "by_attack", None) or ["pgd"])
+        prefix = f"{label}: " if label else ""
         attacks = attacks.replace("pgd", "PGD").replace("aPGD", "APGD").replace("fgsm", "FGSM")
         hatch = HATCHES[number % len(HATCHES)]
         ax.plot(
@@ -53,7 +54,7 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
             linewidth=1.6,
             marker=marker,
             markersize=6.5,
-            label=f"{label}: attacked ({attacks})",
+            label=f"{prefix}attacked ({attacks})",
         )
         ax.fill_between(
             radii,
@@ -63,12 +64,12 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
             edgecolor=(color, 0.6),
             hatch=hatch,
             linewidth=0,
-            label=f"{label}: unknown" if known else f"{label}: unknown (no certificates)",
+            label=f"{prefix}unknown" if known else f"{prefix}unknown (no certificates)",
         )
         if not known:
             continue
         style = {"linestyle": "--", "marker": marker, "markersize": 4.5, "markerfacecolor": "white"}
-        ax.plot(radii, certified, color=color, linewidth=1.6, label=f"{label}: certified", **style)
+        ax.plot(radii, certified, color=color, linewidth=1.6, label=f"{prefix}certified", **style)
     ax.set_ylim(-0.02, 1.02)
     ax.set_xlim(left=0.0)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
