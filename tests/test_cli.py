@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from convexadv._units import in_units
 from convexadv.cli import main
 from convexadv.cli.data import fingerprint, scaling_of, split_rows
 from convexadv.cli.output import table, to_json
-from convexadv.cli.progress import Progress
+from convexadv.cli.progress import PartsBar, Progress
 from convexadv.datasets import read_table
 from convexadv.solvers import Record, available_solvers
+from convexadv.verification import pack, unpack
 
 RADIUS = 0.05
 
@@ -318,6 +320,163 @@ def test_attacked_points_stay_in_their_balls_and_can_be_read_back(here, capsys, 
     assert seen["clean"] == pytest.approx(report["attacked_accuracy"])
 
 
+# -------------------------------------------------------------------------- certify, verify, attack further
+
+
+@pytest.fixture(scope="module")
+def patterns(folder):
+    """ReLU and gated ReLU models of the table."""
+    old = os.getcwd()
+    os.chdir(folder)
+    try:
+        for model in ("relu", "gated-relu"):
+            options = ["--gates", "12", "--beta", "0.002", "--tol", "1e-2", "--out", f"{model}.safetensors"]
+            assert main(["fit", "table.csv", "--model", model, *options]) == 0
+    finally:
+        os.chdir(old)
+    return folder
+
+
+@pytest.mark.parametrize("units", ["scaled", "raw"])
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+@pytest.mark.parametrize("model", ["model", "relu", "gated-relu"])
+def test_certify_writes_what_verify_proves(patterns, here, capsys, tmp_path, model, norm, units):
+    source, radius = patterns / f"{model}.safetensors", 0.05 if units == "scaled" else 0.2
+    options = ["--norm", norm, "--units", units, "--radius", radius, "--steps", "5", "--restarts", "1"]
+    arguments = [source, patterns / "table.csv", *options, "--certificate", "proof.safetensors"]
+    code, report = run_json(capsys, "certify", *arguments)
+    assert code == 0
+    assert report["clean"] >= report["attacked"][0] >= report["certified"][0] > 0.5
+    assert report["unknown"][0] == report["attacked"][0] - report["certified"][0]
+    code, verified = run_json(capsys, "verify", "proof.safetensors", "--model", source)
+    assert code == 0
+    assert verified["ok"]
+    assert verified["model_matches"]
+    assert verified["claimed"] == verified["verified"] == round(60 * report["certified"][0])
+    assert verified["worst_bound"] > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"proof.safetensors"}
+
+
+def test_verify_tells_another_model_and_a_false_claim(patterns, here, capsys, tmp_path):
+    options = ["--radius", "0.05", "--certificate", "proof.safetensors", "--method", "fgsm"]
+    run(capsys, "certify", patterns / "model.safetensors", patterns / "table.csv", *options)
+    code, out, err = run(capsys, "verify", "proof.safetensors")
+    assert (code, err) == (0, "")
+    assert "Every claim holds" in out
+    code, out, _ = run(capsys, "verify", "proof.safetensors", "--model", patterns / "relu.safetensors")
+    assert code == 6
+    assert "another network" in out
+    claim = unpack("proof.safetensors")
+    (tmp_path / "false.safetensors").write_bytes(pack(replace(claim, lower_bound=claim.lower_bound + 1e-3)))
+    code, report = run_json(capsys, "verify", "false.safetensors")
+    assert code == 6
+    assert not report["ok"]
+    assert report["verified"] == report["bounds_that_hold"] == 0
+    assert "NOT VERIFIED" in run(capsys, "verify", "false.safetensors")[1]
+    content = (tmp_path / "proof.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[:-9])
+    refuse(capsys, tmp_path, "truncated", "verify", "cut.safetensors")
+    refuse(capsys, tmp_path, "no certificate file", "verify", "none.safetensors")
+    refuse(capsys, tmp_path, "not a certificate", "verify", patterns / "model.safetensors")
+
+
+def test_certify_prints_a_table_and_writes_its_files(patterns, here, capsys, tmp_path):
+    options = [
+        "--radius",
+        "0.3",
+        "0.1",
+        "--norm",
+        "linf",
+        "--complete",
+        "--time-limit",
+        "20",
+        "--method",
+        "apgd",
+        "fgsm",
+    ]
+    files = ["--json", "r.json", "--plot", "r.png", "--steps", "5", "--restarts", "1"]
+    code, out, err = run(capsys, "certify", patterns / "relu.safetensors", patterns / "table.csv", *options, *files)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[2].split() == ["radius", "apgd", "fgsm", "attacked", "certified", "unknown"]
+    assert "branch and bound" in out
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["radii"] == [0.3, 0.1]
+    assert [f"{100 * value:.1f}" for value in report["certified"]] == [
+        line.split()[4] for line in out.splitlines()[3:5]
+    ]
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_certify_takes_the_radii_of_the_training(here, capsys):
+    options = ["--method", "fgsm", "--test-fraction", "0.25", "--seed", "3"]
+    code, report = run_json(capsys, "certify", here / "model.safetensors", here / "table.csv", *options)
+    assert code == 0
+    assert report["radii"] == pytest.approx([RADIUS / 2, RADIUS, 2 * RADIUS])
+    assert report["certified"] == report["attacked"]  # l2, two classes: FGSM or not, both are close here
+    assert report["rows"] < 60
+
+
+def test_bounds_are_in_the_units_of_the_data(here, capsys):
+    data = read_table(here / "table.csv")
+    low, high = data.X.min(), data.X.max()
+    options = ["--radius", "0.5", "--norm", "linf", "--bounds", repr(float(low)), repr(float(high))]
+    both = [here / "model.safetensors", here / "table.csv"]
+    options += ["--steps", "5"]
+    assert run_json(capsys, "attack", *both, *options, "--out", "points.npz", "--method", "apgd")[0] == 0
+    with np.load("points.npz", allow_pickle=False) as archive:
+        assert archive["X"].min() >= low
+        assert archive["X"].max() <= high
+        assert abs(archive["X"] - data.X).max() > 0.1
+    _, boxed = run_json(capsys, "certify", *both, *options, "--method", "fgsm")
+    _, free = run_json(capsys, "certify", *both, *options[:4], "--method", "fgsm")
+    assert boxed["certified"][0] >= free["certified"][0]
+    assert boxed["attacked"][0] >= free["attacked"][0]
+
+
+def test_attacks_toward_a_label_and_by_every_method(here, capsys):
+    both = [here / "model.safetensors", here / "table.csv", "--radius", "0.3", "--steps", "5", "--restarts", "1"]
+    network, data = ca.load(here / "model.safetensors"), read_table(here / "table.csv")
+    code, report = run_json(capsys, "attack", *both, "--toward", "yes", "--out", "yes.npz")
+    assert code == 0
+    assert report["rows"] == (data.y == "no").sum()
+    with np.load("yes.npz", allow_pickle=False) as archive:
+        np.testing.assert_array_equal(archive["success"], network.predict(archive["X"]) == "yes")
+        assert report["success"] == archive["success"].mean() > 0
+    accuracies = {}
+    for method in ("pgd", "apgd", "fgsm", "exact", "strongest"):
+        code, report = run_json(capsys, "attack", *both, "--method", method, "--out", "points.npz")
+        assert code == 0
+        accuracies[method] = report["attacked_accuracy"]
+    assert accuracies["strongest"] == accuracies["exact"] == min(accuracies.values())
+    code, report = run_json(capsys, "attack", *both, "--toward", "each", "--out", "points.npz")
+    assert (code, report["rows"]) == (0, 60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["certify", "--method", "cw"], "'cw'"),
+        (["certify", "--norm", "l7"], "l7"),
+        (["certify", "--radius", "0.1", "0.2", "--certificate", "proof.safetensors"], "one radius"),
+        (["certify", "--radius", "0.1", "--certificate", "p.safetensors", "--complete"], "witnesses"),
+        (["certify", "--radius", "0.1", "--certificate", "model.safetensors"], "replaced"),
+        (["certify", "--plot", "a.bmp"], ".png"),
+        (["certify", "--json", "no/r.json"], "exist"),
+        (["certify", "--plot", "same.png", "--json", "same.png"], "two different"),
+        (["certify", "--bounds", "9", "1"], "empty"),
+        (["certify", "--bounds", "5", "6"], "leaves out"),
+        (["certify", "--norm", "l1", "--complete", "--radius", "0.1"], "no complete search"),
+        (["certify", "--time-limit", "0"], "above zero"),
+        (["attack", "--radius", "0.1", "--toward", "maybe"], "maybe"),
+        (["attack", "--radius", "0.1", "--method", "exact", "--norm", "linf"], "exact"),
+        (["attack", "--radius", "0.1", "--bounds", "1", "2"], "leaves out"),
+    ],
+)
+def test_certify_and_attack_refuse(models, capsys, arguments, words):
+    verb, *options = arguments
+    refuse(capsys, models, words, verb, "model.safetensors", "table.csv", *options)
+
+
 # --------------------------------------------------------------------------------- solvers, demo, help
 
 
@@ -513,7 +672,7 @@ def models(here, tmp_path):
 
 
 @pytest.mark.parametrize("case", BAD_MODEL)
-@pytest.mark.parametrize("verb", ["evaluate", "attack"])
+@pytest.mark.parametrize("verb", ["evaluate", "attack", "certify"])
 def test_evaluate_and_attack_refuse(models, capsys, verb, case):
     arguments, words = BAD_MODEL[case]
     if verb == "attack" and "--radius" not in arguments:
@@ -574,6 +733,22 @@ def test_the_bar_shows_the_gap_to_a_person_only(monkeypatch, capsys):
         progress(records[1])
     assert terminal.text == seen
     assert capsys.readouterr().out == ""
+
+
+def test_the_bar_of_parts_is_for_a_person_only(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with PartsBar("certify") as bar:
+        bar("certificates", 0.1, 0, 2)
+        bar("pgd", 0.1, 1, 2)
+        bar("done", 0.1, 2, 2)
+    assert "pgd, radius 0.1" in terminal.text
+    assert "2/2" in terminal.text
+    seen = terminal.text
+    monkeypatch.setattr(terminal, "isatty", lambda: False)
+    with PartsBar("certify") as bar:
+        bar("pgd", 0.1, 0, 1)
+    assert terminal.text == seen
 
 
 def test_milestones_are_lines_on_stdout(capsys):

@@ -38,7 +38,7 @@ def number(name: str, text: str) -> float:
 
 
 def accuracies(text: str) -> list[float]:
-    rows = re.findall(r"^ +0\.\d+((?: +[\d.]+){4})$", text, re.MULTILINE)
+    rows = re.findall(r"^ +0\.\d+((?: +[\d.]+){5})$", text, re.MULTILINE)
     assert len(rows) == 3
     return [float(value) for row in rows for value in row.split()]
 
