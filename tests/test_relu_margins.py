@@ -9,6 +9,7 @@ import torch
 from margin_reference import ball_points, dual_length, length, pieces, worst_margin
 
 import convexadv as ca
+from benchmarks.tightness_bounds import both_bounds
 from convexadv import GatedReLUNetwork, InputError, PolynomialNetwork, ReLUNetwork, certify, worst_case_margin
 from convexadv.robustness import _branching, _relu_worst_case
 from convexadv.robustness._branches import Best, bounds
@@ -173,6 +174,33 @@ def test_limits_of_the_search(kind, norm):
     hard, (X, y, _) = random_network(kind, 4, 12, 60), random_rows(4, 200, 12)
     worst_case_margin(hard, X, y, 1.0, norm, complete=True, max_branches=10**6, time_limit=0.3)
     assert time.monotonic() - start < 5.0
+
+
+@EVERY
+@pytest.mark.parametrize("kind", ["relu", "polynomial"])
+def test_bounds_are_the_better_one_of_linear_and_interval_bounds(kind, norm):
+    """Of both computed anew; for ReLU networks each of them is the better one on some rows."""
+    interval_wins = linear_wins = 0
+    for seed in range(12):
+        rng, outputs = np.random.default_rng(seed), 1 + 2 * (seed % 2)
+        if kind == "relu":
+            network = random_network("relu", seed, 5, 12, outputs)
+        else:
+            m = 3 if seed < 6 else 12
+            neurons = rng.standard_normal((m, 5))
+            neurons /= np.linalg.norm(neurons, axis=1, keepdims=True)
+            network = PolynomialNetwork(neurons, rng.standard_normal((m, outputs)), classes=np.arange(max(2, outputs)))
+        X, y, _ = random_rows(seed, 40, 5, max(2, outputs))
+        radius = 10 ** (seed % 4 - 2.0)
+        reported = worst_case_margin(network, X, y, radius, norm).lower_bound
+        linear, interval, better = both_bounds(network, X, y, radius, norm)
+        assert (reported >= better - 1e-9 * abs(better).max()).all()
+        if kind == "polynomial" and outputs == 1:
+            np.testing.assert_allclose(reported, better, rtol=0, atol=1e-9 * abs(better).max())
+        interval_wins += (interval > linear + 1e-9 * abs(better).max()).sum()
+        linear_wins += (linear > interval + 1e-9 * abs(better).max()).sum()
+    assert linear_wins > 0
+    assert interval_wins > 0 or kind == "polynomial"  # there the dual bound is hardly ever the worse one
 
 
 # ------------------------------------------------------------------------------------------- soundness
