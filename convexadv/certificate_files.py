@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Certificate: TypeAlias = RobustnessCertificate | OptimalityCertificate
 
+_NEARLY = 1.0 - 1e-9  # of a bound of branch and bound: its branches are made anew
 _PARTS: tuple[tuple[str, type[Any]], ...] = (("atoms", AtomSet), ("cones", ConeMultipliers), ("shares", GateShares))
 
 
@@ -40,7 +41,8 @@ def save_certificate(certificate: Certificate, path: str | os.PathLike[str], pro
     A RobustnessCertificate is written with its network, rows and the witnesses of its bounds, so that
     :func:`convexadv.verify_certificate` and ``convexadv verify`` check it without torch or a solver. The bounds in the
     file are those that the witnesses prove, less an allowance for the rounding of another machine: they are never above
-    those of the certificate. An OptimalityCertificate is written with a fingerprint of its problem.
+    those of the certificate. Of a complete search over undecided neurons the branches of certified rows are written; the
+    other rows have their linear bounds. An OptimalityCertificate is written with a fingerprint of its problem.
 
     Parameters
     ----------
@@ -54,8 +56,8 @@ def save_certificate(certificate: Certificate, path: str | os.PathLike[str], pro
     Raises
     ------
     InputError
-        If the certificate is of another kind, was made with ``complete=True``, which leaves no witnesses, does not hold
-        what it was made from, the problem is missing, or the target cannot be created.
+        If the certificate is of another kind, was made with ``complete=True`` for a PolynomialNetwork, which leaves no
+        witnesses, does not hold what it was made from, the problem is missing, or the target cannot be created.
     CertificateError
         If the certificate is not one of the problem.
     """
@@ -197,10 +199,10 @@ def _part(kind: type[Any], prefix: str, settings: dict[str, Any], tensors: dict[
 def _claim(certificate: RobustnessCertificate) -> Claim:
     """The claim of a certificate, with bounds that its witnesses prove."""
     query = certificate.query
-    if certificate.complete:
+    if certificate.complete and query is not None and isinstance(query.network, PolynomialNetwork):
         raise InputError(
-            "a certificate made with complete=True comes from branch and bound, of which no witnesses are kept; make one "
-            "with complete=False to save it."
+            "a certificate of a PolynomialNetwork made with complete=True comes from branch and bound over sub-boxes, of "
+            "which no witnesses are kept; make one with complete=False to save it."
         )
     if query is None or query.network.classes is None:
         raise InputError("this certificate does not hold what it was made from; certify(...) makes one that does.")
@@ -208,6 +210,8 @@ def _claim(certificate: RobustnessCertificate) -> Claim:
     kind, packed = type(network).__name__, _pack_classes(network.classes)
     assert packed is not None
     low, high = (None, None) if query.bounds is None else query.bounds
+    lower = np.array(to_numpy(certificate.lower_bound), dtype=np.float64)
+    certified = np.array(to_numpy(certificate.certified), dtype=bool)
     claim = Claim(
         kind,
         {name: to_numpy(getattr(network, name)) for name in (*WEIGHTS[kind], "shift", "scale")},
@@ -221,13 +225,13 @@ def _claim(certificate: RobustnessCertificate) -> Claim:
         np.array(query.radius, dtype=np.float64),
         low,
         high,
-        np.array(to_numpy(certificate.lower_bound), dtype=np.float64),
-        np.array(to_numpy(certificate.certified), dtype=bool),
-        witnesses(query),
+        lower,
+        certified,
+        witnesses(query, np.where(certified, _NEARLY * lower, -np.inf) if certificate.complete else None),
     )
     found = recompute(claim)
-    lower = np.minimum(claim.lower_bound, found.bound - found.allowance)
-    return replace(claim, lower_bound=lower, certified=claim.certified & (lower > 0))
+    lower = np.minimum(lower, found.bound - found.allowance)
+    return replace(claim, lower_bound=lower, certified=certified & (lower > 0))
 
 
 def _robustness(claim: Claim, name: str) -> RobustnessCertificate:
@@ -243,4 +247,6 @@ def _robustness(claim: Claim, name: str) -> RobustnessCertificate:
     query = Query(network, claim.X, claim.labels, claim.radius, claim.norm, None, box)
     same = len(claim.radius) and (claim.radius == claim.radius[0]).all()
     radius = float(claim.radius[0]) if same else claim.radius
-    return RobustnessCertificate(claim.certified, claim.lower_bound, claim.method, claim.norm, radius, query=query)
+    complete = "leaf_row" in claim.witness
+    bounds = claim.certified, claim.lower_bound
+    return RobustnessCertificate(*bounds, claim.method, claim.norm, radius, query=query, complete=complete)

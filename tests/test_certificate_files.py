@@ -1,5 +1,6 @@
 """Certificate files: what is written is proven, what is changed is found, and the proof needs neither torch nor solvers."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from safetensors.numpy import save_file
 import convexadv as ca
 from convexadv.errors import CertificateError, FileFormatError, InputError
 from convexadv.verification import pack, same_network, unpack
+from convexadv.verification._relu import _cover
 from convexadv.verification.check import recompute
 
 CASES = [
@@ -22,7 +24,7 @@ CASES = [
 N, D, M = 24, 4, 6
 
 
-def network_of(kind, outputs, seed=0, dtype=np.float64):
+def network_of(kind, outputs, seed=0, dtype=np.float64, M=M):
     rng = np.random.default_rng(seed)
     gates = rng.normal(size=(M, D))
     inputs = {"shift": rng.normal(size=D), "scale": rng.uniform(0.5, 2.0, D), "classes": list(range(max(2, outputs)))}
@@ -222,6 +224,18 @@ def test_a_matrix_that_is_not_positive_semidefinite_proves_nothing(path, ball):
     assert np.isneginf(bound).all() == (ball == "l2")
 
 
+@pytest.mark.parametrize("ball", ["l2", "linf", "l1"])
+def test_negative_multipliers_prove_nothing(path, ball):
+    """Convex in every direction, least at the row: a negative multiplier would lift the bound above the truth."""
+    network = ca.PolynomialNetwork(np.eye(3), np.ones(3), (1.0, 0.0, -0.5), classes=[0, 1])
+    ca.save_certificate(ca.certify(network, np.zeros((2, 3)), [1, 1], 0.5, ball), path)
+    claim = unpack(path)
+    name = "multiplier" if ball == "l2" else "multipliers"
+    for size in (-0.5, -0.1):
+        witness = {**claim.witness, name: size + 0.0 * claim.witness[name]}
+        assert (recompute(replace(claim, witness=witness)).bound <= -1.5).all()
+
+
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_at_radius_zero_the_bound_is_the_rational_margin(path, outputs):
     network = network_of("polynomial", outputs)
@@ -301,11 +315,65 @@ def test_verification_needs_no_torch(path):
     assert done.returncode == 6
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+@pytest.mark.parametrize("kind", ["relu", "gated"])
+def test_branches_of_a_complete_search_are_a_proof(path, kind, norm, outputs):
+    network = network_of(kind, outputs, seed=6, M=14)
+    X = np.random.default_rng(4).uniform(-2, 2, size=(120, D))
+    y, radius = network.predict(X), {"l1": 1.4, "l2": 0.8, "linf": 0.4}[norm]
+    plain = ca.certify(network, X, y, radius, norm)
+    complete = ca.certify(network, X, y, radius, norm, complete=True)
+    assert complete.certified.sum() > plain.certified.sum()
+    ca.save_certificate(complete, path)
+    found = ca.verify_certificate(path)
+    assert found.ok
+    np.testing.assert_array_equal(found.claim.certified, complete.certified)
+    assert (found.claim.lower_bound <= complete.lower_bound).all()
+    claim, witness = found.claim, found.claim.witness
+    least = least_margins(network, claim)
+    assert (found.bound <= least + 1e-12).all()
+    assert ca.load_certificate(path).complete
+    held = witness["leaf_held"]
+    kept = np.arange(len(held)) != int(np.flatnonzero(held.any(1))[0])
+    changes = {
+        "a branch less": {name: array[kept] for name, array in witness.items() if name.startswith("leaf")},
+        "tau": {"leaf_tau": witness["leaf_tau"] + 1.0},
+        "nothing held": {"leaf_held": 0 * held},
+        "other rows": {"leaf_row": 0 * witness["leaf_row"] - 7},
+        "sides changed": {"leaf_held": -held, "leaf_tau": 0.0 * witness["leaf_tau"]},
+    }
+    for name, change in changes.items():
+        path.write_bytes(pack(replace(claim, witness={**witness, **change})))
+        found = ca.verify_certificate(path)
+        assert (found.bound <= least + 1e-12).all()
+        assert name == "sides changed" or not found.ok, name  # where both sides are there, these may be a proof too
+
+
+def leaves_of(rng, held):
+    """Leaves of a random binary tree of splits."""
+    free = np.flatnonzero(held == 0)
+    if not len(free) or rng.random() < 0.25:
+        return [held]
+    split = np.eye(len(held), dtype=np.int8)[rng.choice(free)]
+    return leaves_of(rng, held + split) + leaves_of(rng, held - split)
+
+
+def test_branches_cover_if_every_pattern_is_in_one():
+    rng, answers = np.random.default_rng(0), set()
+    for _ in range(300):
+        m = int(rng.integers(1, 6))
+        tree = np.stack(leaves_of(rng, np.zeros(m, np.int8)))
+        assert _cover(tree)
+        some = tree[rng.random(len(tree)) < 0.9]
+        patterns = np.array(list(itertools.product((1, -1), repeat=m)))
+        inside = ((some[None] == 0) | (some[None] == patterns[:, None])).all(2).any(1).all()
+        answers.add(bool(inside))
+        assert _cover(some) == inside
+    assert answers == {True, False}
+
+
 REFUSED = {
-    "complete": (
-        lambda: ca.certify(network_of("relu", 1), np.ones((2, D)), [0, 1], 0.1, complete=True),
-        "complete=False",
-    ),
     "complete boxes": (
         lambda: ca.certify(network_of("polynomial", 1), np.ones((2, D)), [0, 1], 0.1, "linf", complete=True),
         "complete=False",

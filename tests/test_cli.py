@@ -357,6 +357,17 @@ def test_certify_writes_what_verify_proves(patterns, here, capsys, tmp_path, mod
     assert {path.name for path in tmp_path.iterdir()} == {"proof.safetensors"}
 
 
+def test_branches_of_certify_can_be_verified(patterns, here, capsys):
+    both = [patterns / "relu.safetensors", patterns / "table.csv", "--norm", "linf", "--radius", "0.1"]
+    options = ["--complete", "--certificate", "proof.safetensors", "--method", "fgsm"]
+    code, report = run_json(capsys, "certify", *both, *options)
+    assert code == 0
+    assert "branch and bound" in report["method"]
+    code, verified = run_json(capsys, "verify", "proof.safetensors")
+    assert code == 0
+    assert verified["verified"] == round(60 * report["certified"][0])
+
+
 def test_verify_tells_another_model_and_a_false_claim(patterns, here, capsys, tmp_path):
     options = ["--radius", "0.05", "--certificate", "proof.safetensors", "--method", "fgsm"]
     run(capsys, "certify", patterns / "model.safetensors", patterns / "table.csv", *options)
@@ -458,7 +469,7 @@ def test_attacks_toward_a_label_and_by_every_method(here, capsys):
         (["certify", "--method", "cw"], "'cw'"),
         (["certify", "--norm", "l7"], "l7"),
         (["certify", "--radius", "0.1", "0.2", "--certificate", "proof.safetensors"], "one radius"),
-        (["certify", "--radius", "0.1", "--certificate", "p.safetensors", "--complete"], "witnesses"),
+        (["certify", "--radius", "0.1", "--certificate", "p.safetensors", "--complete", "--norm", "linf"], "witnesses"),
         (["certify", "--radius", "0.1", "--certificate", "model.safetensors"], "replaced"),
         (["certify", "--plot", "a.bmp"], ".png"),
         (["certify", "--json", "no/r.json"], "exist"),

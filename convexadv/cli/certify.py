@@ -33,13 +33,15 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         "--certificate": arguments.certificate,
     }
     check_targets(files, inputs=[arguments.data, arguments.model])
-    if arguments.certificate is not None and arguments.complete:
-        raise InputError(
-            "--certificate needs witnesses, and the branch and bound of --complete leaves none; leave one of them out."
-        )
     network, data, rows = load_both(arguments)
     if network.classes is None:
         raise InputError(f"{arguments.model} predicts values, not labels; certificates need a model with classes.")
+    branched = arguments.complete and arguments.norm != "l2" and isinstance(network, PolynomialNetwork)
+    if arguments.certificate is not None and branched:
+        raise InputError(
+            "--certificate needs witnesses, and the branch and bound of --complete over sub-boxes leaves none; leave one "
+            "of them out."
+        )
     radii = chosen_radii(arguments, network)
     if arguments.certificate is not None and len(radii) != 1:
         raise InputError(
@@ -58,7 +60,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     }
     if arguments.certificate is not None:
         boxed = bounds if arguments.norm == "linf" and isinstance(inner, PolynomialNetwork) else None
-        proof = certify(inner.double(), Z, data.y[rows], radii[0], arguments.norm, bounds=boxed)
+        limits = {name: getattr(arguments, name) for name in ("complete", "max_branches", "time_limit")}
+        proof = certify(inner.double(), Z, data.y[rows], radii[0], arguments.norm, bounds=boxed, **limits)
         save_certificate(proof, arguments.certificate)
     if arguments.plot is not None:
         radii_figure(result, arguments.plot, f"{arguments.norm} radius, in {_units(arguments)}")

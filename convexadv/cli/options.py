@@ -237,7 +237,7 @@ def add_certify(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--certificate",
         metavar="FILE",
-        help="one radius: write the proof of every row, for `convexadv verify`; not with --complete",
+        help="one radius: write the proof of every row, for `convexadv verify`",
     )
     output.add_argument(
         "--json",

@@ -16,10 +16,11 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
     Parameters
     ----------
     curves : mapping
-        From a label, which may be empty if there is but one, to an object with ``clean`` (accuracy without perturbation), ``radii`` (k,), in any order,
-        ``attacked`` (k,) and ``certified`` (k,), accuracies from 0 to 1: a :class:`RobustAccuracy`, for one. Its
-        ``by_attack`` names the attacks (PGD if there is none); where its ``has_certificates`` is False, there is no
-        line of certified accuracies, and all below the attacked ones is unknown.
+        From a label, which may be empty if there is but one, to an object with ``clean`` (accuracy without
+        perturbation), ``radii`` (k,), in any order, ``attacked`` (k,) and ``certified`` (k,), accuracies from 0 to 1: a
+        :class:`RobustAccuracy`, for one. Its ``by_attack`` names the attacks (PGD if there is none); where its
+        ``has_certificates`` is False, there is no line of certified accuracies, and all below the attacked ones is
+        unknown.
     ax : matplotlib Axes, optional
         Where to draw; a new figure if not given.
     xlabel : str

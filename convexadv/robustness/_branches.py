@@ -99,6 +99,13 @@ def bounds(pairs: Pairs, held: np.ndarray, enough: np.ndarray, best: Best) -> tu
     split : (N,) of int
         The gate to branch on; -1 where there is nothing to gain.
     """
+    return proofs(pairs, held, enough, best)[:2]
+
+
+def proofs(
+    pairs: Pairs, held: np.ndarray, enough: np.ndarray, best: Best
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`bounds`, with the shares nu (N, m) and the multipliers tau (N, m) of the bounds."""
     neurons, free = pairs.neurons, (held == 0) & (pairs.least < pairs.most)
     pairs = replace(pairs, low=np.where(free, pairs.low, 0.0), high=np.where(free, pairs.high, 0.0))
     sought = _numbers(pairs, held, free)
@@ -116,10 +123,11 @@ def bounds(pairs: Pairs, held: np.ndarray, enough: np.ndarray, best: Best) -> tu
     for target, here, sign in ((share, sought.held == 0, 1.0), (tau, sought.held != 0, -sought.held)):
         here = here & sought.used
         np.add.at(target, (branch[here], sought.neuron[here]), (sign * numbers)[here])
-    lower, gradient = pairs.bound(np.clip(share, 0.0, 1.0), tau)
+    share = np.clip(share, 0.0, 1.0)
+    lower, gradient = pairs.bound(share, tau)
     e = np.where(sought.used.any(1, keepdims=True), radius * x, pairs.minimiser(gradient))
     best.update(pairs.row, e)
-    return lower, _split(pairs, free, e)
+    return lower, _split(pairs, free, e), share, tau
 
 
 def _numbers(pairs: Pairs, held: np.ndarray, free: np.ndarray) -> _Numbers:

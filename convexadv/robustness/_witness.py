@@ -19,10 +19,23 @@ from ._regions import boxed
 _BLOCK = 1 << 21  # numbers in the largest array of rows that are solved together
 
 
-def witnesses(query: Query) -> dict[str, np.ndarray]:
-    """Witnesses of every row and difference of outputs, by the names of ``docs/certificate-format.md``."""
+def witnesses(query: Query, target: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Witnesses of every row and difference of outputs, by the names of ``docs/certificate-format.md``.
+
+    ``target`` (n,) are bounds of a complete search, which (gated) ReLU networks then have branches for.
+    """
     if not isinstance(query.network, PolynomialNetwork):
-        return {"slopes": _relu_worst_case.shares(query)}
+        found = {"slopes": _relu_worst_case.shares(query)}
+        if target is None:
+            return found
+        leaves = _relu_worst_case.leaves(query, target)
+        return found | {
+            "leaf_row": leaves.row.astype(np.int64),
+            "leaf_slot": leaves.slot.astype(np.int64),
+            "leaf_held": leaves.held,
+            "leaf_slopes": leaves.share,
+            "leaf_tau": leaves.tau,
+        }
     with np.errstate(over="ignore", invalid="ignore"):
         return _Builder(query, query.network).witnesses()
 

@@ -47,7 +47,7 @@ class RobustnessCertificate:
     query: Query | None = field(default=None, kw_only=True)
     """What was asked: the network, rows, labels, radii and bounds that :func:`convexadv.save_certificate` writes."""
     complete: bool = field(default=False, kw_only=True)
-    """Whether the bounds come from branch and bound, of which no witnesses are kept."""
+    """Whether the bounds come from branch and bound."""
 
     def __repr__(self) -> str:
         counts = f"rows={len(self.certified)}, certified={int(self.certified.sum())}"

@@ -48,7 +48,7 @@ class Balls(NamedTuple):
         """Maxima (g,) of ||e||_2^2 over the balls."""
         return (self.half**2).sum(1)
 
-    def take(self, part: slice) -> Balls:
+    def take(self, part: slice | np.ndarray) -> Balls:
         """Some of the rows."""
         return self._replace(z=self.z[part], magnitude=self.magnitude[part], half=self.half[part])
 

@@ -10,6 +10,10 @@ where the gate is open, phi_j = nu_j l_j + (1 - nu_j) l_j; where it is closed, p
 is open in the whole ball has phi_j = l_j, one that is closed there has phi_j = 0. The sum of the lines has its minimum
 over the ball in closed form: value at the middle minus the support function of its gradient. For low_j and high_j: on the
 open side l_j >= l_j - mu s_j, on the closed side l_j <= l_j - mu s_j, for every mu >= 0.
+
+A complete search leaves branches, in which some gates are held open (s_j >= 0) or closed (s_j < 0): there phi_j = l_j or 0,
+and tau_j s_j <= 0 for every tau_j <= 0 or >= 0, which is added. The least bound of branches that cover the ball is a bound:
+they cover it if one of them holds no gate, or if a gate that all of them hold divides them into two sets that cover it.
 """
 
 from __future__ import annotations
@@ -36,35 +40,91 @@ class _Lines(NamedTuple):
     gradient_sizes: np.ndarray  # (m, d)
     low: np.ndarray  # (g, m)
     high: np.ndarray  # (g, m)
+    directions: np.ndarray  # (m, d) gradients of s_j
+
+
+class _Held(NamedTuple):
+    """Gates held in g branches."""
+
+    sign: np.ndarray  # (g, m) 1 open, -1 closed
+    tau: np.ndarray  # (g, m)
 
 
 def bounds(claim: Claim, rows: np.ndarray, label: int, other: int, slot: int) -> tuple[np.ndarray, np.ndarray]:
     """Bounds (g,) of f_label - f_other over the balls of rows (g,), and what they allow for rounding (g,)."""
-    around, slopes = balls(claim, rows), claim.witness["slopes"][rows, slot]
-    m, d = slopes.shape[1], claim.X.shape[1]
-    size, parts = max(1, _NUMBERS // (m + d + 1)), []
-    for first in range(0, len(rows), size):
+    around, witness = balls(claim, rows), claim.witness
+    lower, allowance = _of_rows(claim, around, (label, other), witness["slopes"][rows, slot], None)
+    if "leaf_row" not in witness:
+        return lower, allowance
+    place = np.full(len(claim.X), -1)
+    place[rows] = np.arange(len(rows))
+    inside = (witness["leaf_row"] >= 0) & (witness["leaf_row"] < len(claim.X)) & (witness["leaf_slot"] == slot)
+    leaves = np.flatnonzero(inside)
+    at = place[witness["leaf_row"][leaves]]
+    leaves, at = leaves[at >= 0], at[at >= 0]
+    held = _Held(witness["leaf_held"][leaves], witness["leaf_tau"][leaves])
+    found = _of_rows(claim, around.take(at), (label, other), witness["leaf_slopes"][leaves], held)
+    for row in np.unique(at):
+        here = at == row
+        least = found[0][here].min()
+        if least > lower[row] and _cover(held.sign[here]):
+            lower[row], allowance[row] = least, found[1][here].max()
+    return lower, allowance
+
+
+def _cover(held: np.ndarray) -> bool:
+    """Whether branches (L, m) cover the ball."""
+    parts = [held]
+    while parts:
+        part = parts.pop()
+        if len(part) and not part.any(1).all():
+            continue
+        gates = np.flatnonzero((part != 0).all(0) & (len(part) > 0))
+        if not len(gates):
+            return False
+        rest = part.copy()
+        rest[:, gates[0]] = 0
+        parts += [rest[part[:, gates[0]] > 0], rest[part[:, gates[0]] < 0]]
+    return True
+
+
+def _of_rows(
+    claim: Claim, around: Balls, pair: tuple[int, int], slopes: np.ndarray, held: _Held | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds and allowances (g,), block by block."""
+    (g, m), d = slopes.shape, claim.X.shape[1]
+    gamma = 4.0 * (m + d + 10) * EPS
+    size, lower, allowance = max(1, _NUMBERS // (m + d + 1)), np.zeros(g), np.zeros(g)
+    make = _relu_lines if claim.kind == "ReLUNetwork" else _gated_lines
+    for first in range(0, g, size):
         part = slice(first, first + size)
-        gamma = 4.0 * (m + d + 10) * EPS
-        make = _relu_lines if claim.kind == "ReLUNetwork" else _gated_lines
-        parts.append(
-            _bounds(make(claim, around.take(part), (label, other), gamma), around.take(part), slopes[part], gamma)
-        )
-    lower, allowance = zip(*parts, strict=True)
-    return np.concatenate(lower), np.concatenate(allowance)
+        lines = make(claim, around.take(part), pair, gamma)
+        some = None if held is None else _Held(held.sign[part], held.tau[part])
+        lower[part], allowance[part] = _bounds(lines, around.take(part), slopes[part], some, gamma)
+    return lower, allowance
 
 
-def _bounds(lines: _Lines, around: Balls, slopes: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(
+    lines: _Lines, around: Balls, slopes: np.ndarray, held: _Held | None, gamma: float
+) -> tuple[np.ndarray, np.ndarray]:
     sound = ((slopes >= 0) & (slopes <= 1)).all(1)
     opened = lines.gate - lines.reach - lines.slack >= 0
     closed = lines.gate + lines.reach + lines.slack < 0
+    if held is not None:
+        sound &= (held.tau * held.sign <= 0).all(1) & ((held.sign != 0) | (held.tau == 0)).all(1)
+        opened, closed = (opened & (held.sign >= 0)) | (held.sign > 0), (closed & (held.sign <= 0)) | (held.sign < 0)
     decided = opened | closed
     slope = np.where(decided, opened * 1.0, slopes)
     least = np.where(decided, 0.0, np.minimum((1.0 - slope) * lines.low, -slope * lines.high))
-    total = (slope * lines.value + least).sum(1) - around.support(slope @ lines.gradients)
+    total, gradient = (slope * lines.value + least).sum(1), slope @ lines.gradients
     sizes = np.where(closed, 0.0, lines.value_size + abs(least)).sum(1)
-    allowance = gamma * (sizes + around.support(slope @ lines.gradient_sizes))
-    return np.where(sound, total - allowance, -np.inf), allowance
+    gradient_size = slope @ lines.gradient_sizes
+    if held is not None:
+        total, gradient = total + (held.tau * lines.gate).sum(1), gradient + held.tau @ lines.directions
+        sizes = sizes + (abs(held.tau) * (lines.slack / gamma)).sum(1)
+        gradient_size = gradient_size + abs(held.tau) @ abs(lines.directions)
+    allowance = gamma * (sizes + around.support(gradient_size))
+    return np.where(sound, total - around.support(gradient) - allowance, -np.inf), allowance
 
 
 def _gates(
@@ -93,6 +153,7 @@ def _relu_lines(claim: Claim, around: Balls, pair: tuple[int, int], gamma: float
         size[:, None] * abs(gradients),
         low,
         high,
+        gradients,
     )
 
 
@@ -110,4 +171,4 @@ def _gated_lines(claim: Claim, around: Balls, pair: tuple[int, int], gamma: floa
     middle, error = value - mu * gate, gamma * (size + mu * (slack / gamma))
     low = np.maximum(value - plain, middle - tilted) - error
     high = np.minimum(value + plain, middle + tilted) + error
-    return _Lines(gate, reach, slack, value, size, gradients, weight_size / around.scale, low, high)
+    return _Lines(gate, reach, slack, value, size, gradients, weight_size / around.scale, low, high, directions)

@@ -23,6 +23,8 @@ WEIGHTS = {
     "GatedReLUNetwork": ("gates", "gate_biases", "weights", "biases"),
 }
 """Tensors of a network beside ``shift`` and ``scale``, by its kind."""
+WHOLE = ("leaf_row", "leaf_slot", "leaf_held")
+"""Witnesses that are whole numbers."""
 
 _HEADER = "convexadv"
 
@@ -272,9 +274,11 @@ def _misfit(claim: Claim) -> str | None:
     n, d = claim.X.shape
     if n == 0 or d == 0:
         return "it has no rows"
-    arrays = [claim.X, claim.radius, claim.lower_bound, *claim.weights.values(), *claim.witness.values()]
+    arrays = [claim.X, claim.radius, claim.lower_bound, *claim.weights.values()]
+    arrays += [array for name, array in claim.witness.items() if name not in WHOLE]
     box = [side for side in (claim.low, claim.high) if side is not None]
-    if any(array.dtype.kind != "f" for array in (*arrays, *box)) or claim.labels.dtype.kind != "i":
+    whole = [claim.labels, *(claim.witness[name] for name in WHOLE if name in claim.witness)]
+    if any(array.dtype.kind != "f" for array in (*arrays, *box)) or any(array.dtype.kind != "i" for array in whole):
         return "a tensor has a wrong type"
     if not all(np.isfinite(array).all() for array in (claim.X, claim.radius, *claim.weights.values())):
         return "a number of the network or of the rows is not finite"
@@ -317,6 +321,10 @@ def _witness_misfit(claim: Claim, differences: int, m: int, d: int) -> str | Non
     shapes: dict[str, tuple[int, ...]]
     if claim.kind != "PolynomialNetwork":
         shapes = {"slopes": (*start, m)}
+        if "leaf_row" in witness:
+            count = len(witness["leaf_row"])
+            shapes |= {"leaf_row": (count,), "leaf_slot": (count,)}
+            shapes |= dict.fromkeys(("leaf_held", "leaf_slopes", "leaf_tau"), (count, m))
     elif claim.norm == "l2":
         shapes = {"multiplier": start}
     elif claim.norm == "linf":
