@@ -236,6 +236,16 @@ def test_negative_multipliers_prove_nothing(path, ball):
         assert (recompute(replace(claim, witness=witness)).bound <= -1.5).all()
 
 
+def test_l1_multipliers_of_both_signs_prove_nothing(path):
+    """-2 e_1 e_2 is -r^2/2 at its least; e'Me = 2 e_1 e_2 has its maximum inside an edge, not at a vertex."""
+    basis = np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2.0)
+    network = ca.PolynomialNetwork(basis, np.array([-1.0, 1.0]), (1.0, 0.0, 0.0), classes=[0, 1])
+    ca.save_certificate(ca.certify(network, np.zeros((2, 2)), [1, 1], 1.0, "l1"), path)
+    multipliers = np.tile([1.0, -1.0], (2, 1, 1))
+    witness = {"basis": basis[None], "multipliers": multipliers, "coordinates": np.zeros((2, 1, 2))}
+    assert (recompute(replace(unpack(path), witness=witness)).bound <= -0.5).all()
+
+
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_at_radius_zero_the_bound_is_the_rational_margin(path, outputs):
     network = network_of("polynomial", outputs)
