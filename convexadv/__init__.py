@@ -37,6 +37,8 @@ _HOMES = {
     "distance_to_boundary": "robustness",
     "robust_accuracy": "robustness",
     "RobustnessCertificate": "robustness",
+    "regularisation_path": "paths",
+    "RegularisationPath": "paths",
     "PolynomialClassifier": "estimators",
     "PolynomialRegressor": "estimators",
     "ReLUClassifier": "estimators",

@@ -8,6 +8,7 @@ from .accuracy import plot_accuracy
 from .boundary import plot_boundary
 from .convergence import plot_convergence
 from .figure import new_figure, save_figure
+from .paths import plot_path, plot_tradeoff
 from .patterns import plot_growth, plot_patterns
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "plot_boundary",
     "plot_convergence",
     "plot_growth",
+    "plot_path",
     "plot_patterns",
+    "plot_tradeoff",
     "save_figure",
 ]
