@@ -1,9 +1,9 @@
 """A warm-started path of 20 values of beta against 20 cold solves: ``python -m benchmarks.path``.
 
 Wisconsin diagnostic rows (569 x 30, standardised, over the largest norm), beta from the threshold of the zero network down to
-a hundredth of it, every solve certified to 1e-4. Both sides solve the same problems; objectives are recomputed by the problem.
-The time of the path contains the threshold and the extrapolation of its starts. The ratio is
-that of their CPU times, wall-clock times beside it; target: three.
+a hundredth of it, every solve certified to 1e-4. Both sides solve the same problems; objectives are recomputed by the
+problem. The time of the path contains the threshold and the extrapolation of its starts. The ratio is that of CPU times,
+with that of wall-clock times beside it; target: three.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ def predicted(problem: Any, past: list[tuple[float, Solution]]) -> Solution | No
         network = _polynomial(problem, before.network, last.network, step)
     elif step > 0 and isinstance(problem, GatedReLUProblem):
         network = _gated(problem, before.network, last.network, step)
-    if network is None or not problem.objective(network) < problem.objective(last.network):
+    at_last = last.objective + (problem.beta - beta_1) * last.network.penalty()  # the losses are the same
+    if network is None or not problem.objective(network) < at_last:
         return last
     return replace(last, network=network)
 

@@ -131,7 +131,7 @@ class RegularisationPath:
         Returns
         -------
         list of dict
-            beta, radius (of the training), evaluated_radius, clean, attacked, certified, from 0 to 1.
+            beta, radius (of the training), neurons, evaluated_radius, clean, attacked, certified, from 0 to 1.
 
         Raises
         ------
@@ -142,14 +142,15 @@ class RegularisationPath:
 
         table = []
         for point in self.points:
-            at = point.radius if radius is None else radius
-            found = robust_accuracy(point.solution.network, X, y, at, norm or point.problem.norm, **options)
+            size = point.radius if radius is None else radius
+            found = robust_accuracy(point.solution.network, X, y, size, norm or point.problem.norm, **options)
             values = {
                 "clean": found.clean,
                 "attacked": float(found.attacked[0]),
                 "certified": float(found.certified[0]),
             }
-            table.append({"beta": point.beta, "radius": point.radius, "evaluated_radius": float(at), **values})
+            settings = {"beta": point.beta, "radius": point.radius, "neurons": point.solution.network.n_neurons}
+            table.append({**settings, "evaluated_radius": float(size), **values})
         return table
 
     def __repr__(self) -> str:

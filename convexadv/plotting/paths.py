@@ -12,6 +12,8 @@ from .convergence import lower_part
 from .style import CYCLE, MARKERS, axes_or_new, tidy
 
 _LINES = ("-", "--", ":", "-.")
+_LEAST_GAP = 1e-9
+"""Smaller gaps (of the zero network, whose gap is rounding) are drawn here."""
 
 
 def plot_path(path: Any, ax: Any = None) -> Any:
@@ -40,8 +42,7 @@ def plot_path(path: Any, ax: Any = None) -> Any:
     if not rows:
         raise InputError("the path has no points; nothing can be plotted.")
     ax = axes_or_new(ax, (6.4, 6.4))
-    middle = lower_part(ax)
-    below = lower_part(middle)
+    middle, below = _lower_parts(ax)
     for number, (radius, own) in enumerate(_by_radius(rows)):
         color, marker = CYCLE[number % len(CYCLE)], MARKERS[number % len(MARKERS)]
         style = {"color": color, "marker": marker, "markersize": 4.0, "linewidth": 1.5}
@@ -49,7 +50,7 @@ def plot_path(path: Any, ax: Any = None) -> Any:
         beta = [row["beta"] for row in own]
         gap = np.array([row["gap"] for row in own])
         ax.plot(beta, [row["objective"] for row in own], label=_radius_text(radius), **style)
-        middle.plot(beta, np.where(gap > 1e-16, gap, np.nan), **style)
+        middle.plot(beta, np.maximum(gap, _LEAST_GAP), **style)
         below.plot(beta, [row["neurons"] for row in own], drawstyle="steps-mid", **style)
     ax.set_xscale("log")
     ax.set_ylabel("objective")
@@ -68,12 +69,12 @@ def plot_tradeoff(accuracies: Sequence[dict[str, float]], ax: Any = None) -> Any
     """Robust against clean accuracy, one curve over beta for every training radius; up and to the right is better.
 
     A marker stands at the certified accuracy; the bar above it ends at the attacked accuracy, and what is between them is
-    unknown. The largest beta of a curve has a hollow marker.
+    unknown. The largest beta of a curve has a hollow marker. Zero networks, which say nothing, are left out.
 
     Parameters
     ----------
     accuracies : sequence of dict
-        With beta, radius, evaluated_radius, clean, certified and attacked: :meth:`RegularisationPath.accuracies`.
+        With beta, radius, neurons, evaluated_radius, clean, certified and attacked: :meth:`RegularisationPath.accuracies`.
     ax : matplotlib Axes, optional
         Where to draw; a new figure if not given.
 
@@ -84,13 +85,13 @@ def plot_tradeoff(accuracies: Sequence[dict[str, float]], ax: Any = None) -> Any
     Raises
     ------
     InputError
-        If there are no accuracies.
+        If there are no accuracies, or those of zero networks only.
     """
     from matplotlib.ticker import PercentFormatter
 
-    rows = list(accuracies)
+    rows = [row for row in accuracies if row["neurons"]]
     if not rows:
-        raise InputError("accuracies is empty; nothing can be plotted.")
+        raise InputError("accuracies has no network but zero; nothing can be plotted.")
     ax = axes_or_new(ax, (5.6, 4.6))
     for number, (radius, own) in enumerate(_by_radius(rows)):
         color, marker = CYCLE[number % len(CYCLE)], MARKERS[number % len(MARKERS)]
@@ -108,6 +109,20 @@ def plot_tradeoff(accuracies: Sequence[dict[str, float]], ax: Any = None) -> Any
     ax.legend(fontsize="small", framealpha=0.9, edgecolor="none")
     tidy(ax)
     return ax
+
+
+def _lower_parts(ax: Any) -> tuple[Any, Any]:
+    """Two new axes under the given ones, in the place that these leave free."""
+    place = ax.get_subplotspec()
+    if place is None:  # axes at a fixed position
+        middle = lower_part(ax)
+        return middle, lower_part(middle)
+    grid = place.subgridspec(3, 1, height_ratios=[2.2, 1.0, 1.0], hspace=0.05)
+    ax.set_subplotspec(grid[0])
+    middle, below = (ax.figure.add_subplot(part, sharex=ax) for part in (grid[1], grid[2]))
+    for part in (ax, middle):
+        part.tick_params(labelbottom=False)
+    return middle, below
 
 
 def _by_radius(rows: Sequence[dict[str, Any]]) -> list[tuple[float, list[dict[str, Any]]]]:
