@@ -25,6 +25,7 @@ _HOMES = {
     "GatedReLUNetwork": "networks",
     "save": "files",
     "load": "files",
+    "export_onnx": "onnx_export",
     "save_certificate": "certificate_files",
     "load_certificate": "certificate_files",
     "verify_certificate": "verification",
