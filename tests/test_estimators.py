@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,6 +236,14 @@ def test_grid_search_on_a_local_dask_cluster_gives_the_same(serial_search):
         joblib.parallel_backend("dask"),
     ):
         assert_same(search(n_jobs=-1).fit(X, y), serial_search)
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    text = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+    section = text[text.index("## scikit-learn") :]
+    code = section.split("```python\n")[1].split("```")[0].replace("n_jobs=2", "n_jobs=1")
+    exec(compile(code, "README.md", "exec"), {})
+    assert "polynomialclassifier__radius" in capsys.readouterr().out
 
 
 def assert_same(found, reference):
