@@ -292,7 +292,11 @@ def _text(results: list[dict]) -> str:
                 each["problem"],
                 each["solver"],
                 "never" if each["seconds"] is None else f"{each['seconds']:.3f}",
-                "" if "traces" not in each or each["violation"] > 0 else "never" if reached is None else f"{reached:.3f}",
+                ""
+                if "traces" not in each or each["violation"] > 0
+                else "never"
+                if reached is None
+                else f"{reached:.3f}",
                 f"{each['objective']:.8f}",
                 f"{100 * (each['objective'] / best - 1):+.3f} %",
                 f"{each['violation']:.1e}",

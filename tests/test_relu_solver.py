@@ -164,6 +164,18 @@ def test_warm_start_starts_from_the_blocks_of_a_solution() -> None:
     assert again.history[0].neurons < first.history[0].neurons
 
 
+def test_a_warm_start_from_the_zero_network_finds_the_blocks_that_are_needed() -> None:
+    parts = data(3, n=30)
+    common = {"n_gates": 10, "loss": "hinge", "random_state": 0}
+    threshold = ca.ReLUProblem(parts["X"], parts["two"], beta=1.0, **common).zero_solution_beta()
+    zero = ca.solve(ca.ReLUProblem(parts["X"], parts["two"], beta=1.1 * threshold.upper, **common))
+    assert zero.network.n_neurons == 0
+    problem = ca.ReLUProblem(parts["X"], parts["two"], beta=0.01, **common)
+    warm, cold = ca.solve(problem, warm_start=zero), ca.solve(problem)
+    assert warm.status is cold.status is ca.Status.OPTIMAL
+    assert warm.objective == pytest.approx(cold.objective, rel=2e-4)
+
+
 def test_the_same_call_gives_the_same_answer() -> None:
     sets = data(3, n=40, d=4)
     solutions = [ca.solve(ca.ReLUProblem(sets["X"], sets["two"], n_gates=10)) for _ in range(2)]

@@ -170,8 +170,10 @@ class Component:
     def advance(self, tolerance: float) -> bool:
         """One iteration and what follows from it; whether objective and bound were computed."""
         if self.method is None:
-            self._price_outside(self.proof, tolerance)
-            self.stalled = self.gap > tolerance
+            if self._price_outside(self.proof, tolerance):
+                self._begin()
+            else:
+                self.stalled = self.gap > tolerance
             return True
         step = self.method.iterate(_WAIT * tolerance * self.scale / self.method.degree)
         self.iterations += 1
