@@ -33,11 +33,11 @@ PATTERNS = (ca.ReLUClassifier, ca.GatedReLUClassifier, ca.ReLURegressor, ca.Gate
 # No check is excluded or expected to fail. The data of the checks are small; tolerance and gates are chosen for time, and
 # the defaults pass as well.
 CHECKED = [
-    ca.PolynomialClassifier(tol=1e-2, beta=0.05),
-    ca.PolynomialRegressor(tol=1e-2, beta=0.05),
+    ca.PolynomialClassifier(tol=1e-2, beta=0.1),
+    ca.PolynomialRegressor(tol=1e-2, beta=0.1),
     ca.ReLUClassifier(n_gates=5, tol=1e-2, loss="logistic"),
     ca.ReLURegressor(n_gates=5, tol=1e-2),
-    ca.GatedReLUClassifier(n_gates=5, tol=1e-2),
+    ca.GatedReLUClassifier(n_gates=5, tol=1e-2, beta=0.05, loss="logistic"),
     ca.GatedReLURegressor(n_gates=5, tol=1e-2),
 ]
 

@@ -20,7 +20,7 @@ mpl.use("agg")
 TOL = 1e-3
 
 
-def data(step=3):
+def data(step=5):
     X, y = load_breast_cancer(return_X_y=True)
     return standardise(X).apply(X)[::step], y[::step]
 
@@ -39,7 +39,7 @@ KINDS = (ca.PolynomialProblem, ca.ReLUProblem, ca.GatedReLUProblem)
 @pytest.mark.parametrize("radius", [0.0, 0.03])
 def test_warm_and_cold_paths_agree(kind, radius):
     own = problem(kind, radius=radius, loss="logistic" if radius == 0.0 else "squared_hinge")
-    warm = ca.regularisation_path(own, n_betas=5, ratio=0.05, tol=TOL)
+    warm = ca.regularisation_path(own, n_betas=4, ratio=0.05, tol=TOL)
     assert all(point.solution.status.ok for point in warm)
     assert warm.betas[0] >= own.zero_solution_beta().lower
     assert warm.betas[-1] == pytest.approx(0.05 * warm.betas[0])
