@@ -249,3 +249,13 @@ def test_cuda_gives_the_same_answer() -> None:
     sets = data(3, n=200, d=8)
     problem = ca.GatedReLUProblem(sets["X"], sets["two"], n_gates=30, loss="logistic")
     assert ca.solve(problem, device="cuda").objective == pytest.approx(ca.solve(problem).objective, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "logistic", "hinge"])
+def test_features_as_they_come(loss):
+    """Raw measurements, all positive and of different sizes: a sigma that grows whatever happens stalls here."""
+    from sklearn.datasets import load_iris
+
+    X, y = load_iris(return_X_y=True)
+    solution = ca.solve(ca.GatedReLUProblem(X, y, n_gates=5, beta=0.01, loss=loss, fit_intercept=True), tol=1e-4)
+    assert solution.status is ca.Status.OPTIMAL

@@ -29,9 +29,9 @@ _MOST_SIGMA = 1e10
 """Relative to the first one."""
 _INNER, _INNER_SHARP = 0.5, 0.1
 """The inner problem is solved to this share of the gap: of smooth losses, of losses with a kink."""
-_GROWTH, _GROWTH_SHARP = (3.0,), (3.0, 2.0, 1.5, 1.2, 1.0, 1.0, 0.7, 0.5)
-"""Of sigma, after an inner problem that took 0, 1, 2, ... Newton steps: a kink makes large ones hard to solve."""
-_MOST_NEWTON, _MOST_NEWTON_SHARP = 40, 20
+_GROWTH, _GROWTH_SHARP = (3.0,) * 8 + (1.5,) * 4 + (1.0,) * 8 + (0.3,), (3.0, 2.0, 1.5, 1.2, 1.0, 1.0, 0.7, 0.5)
+"""Of sigma, after an inner problem that took 0, 1, 2, ... Newton steps: large ones are hard to solve, with a kink the more so."""
+_MOST_NEWTON = 20
 _LINE_SEARCH = 12
 _MU = 0.3
 """First weight of the proximal term of a loss with a kink, in units of the margin."""
@@ -114,7 +114,6 @@ class SemismoothNewton:
         self._most_sigma, self._inner = _MOST_SIGMA * self.sigma, 0
         self._share = _INNER_SHARP if loss.sharp else _INNER
         self._growth = _GROWTH_SHARP if loss.sharp else _GROWTH
-        self._most = _MOST_NEWTON_SHARP if loss.sharp else _MOST_NEWTON
         self.refresh()
 
     def refresh(self) -> None:
@@ -136,7 +135,7 @@ class SemismoothNewton:
     def advance(self, gap: float) -> None:
         """One Newton step, or the next proximal point where the inner problem is solved to a share of the absolute gap."""
         missing = self.weight * (self.loss.value(self.u) + self.loss.conjugate(self.z) - self.z * self.u)
-        if float(missing.sum()) <= self._share * gap or self._inner >= self._most:
+        if float(missing.sum()) <= self._share * gap or self._inner >= _MOST_NEWTON:
             growth = self._growth[min(self._inner, len(self._growth) - 1)]
             self.V, self.sigma, self._inner = self.S, min(self.sigma * growth, self._most_sigma), 0
             self.loss.move(self.z, growth)
