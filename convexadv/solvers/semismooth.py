@@ -30,7 +30,7 @@ _MOST_SIGMA = 1e10
 _INNER, _INNER_SHARP = 0.5, 0.1
 """The inner problem is solved to this share of the gap: of smooth losses, of losses with a kink."""
 _GROWTH, _GROWTH_SHARP = (3.0,) * 8 + (1.5,) * 4 + (1.0,) * 8 + (0.3,), (3.0, 2.0, 1.5, 1.2, 1.0, 1.0, 0.7, 0.5)
-"""Of sigma, after an inner problem that took 0, 1, 2, ... Newton steps: large ones are hard to solve, with a kink the more so."""
+"""Of sigma, after an inner problem that took 0, 1, 2, ... Newton steps: large ones are hard to solve, more so with a kink."""
 _MOST_NEWTON = 20
 _LINE_SEARCH = 12
 _MU = 0.3
