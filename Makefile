@@ -8,13 +8,14 @@ READY := $(VENV)/.ready
 THREADS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types notebooks clean
+.PHONY: help demo test lint format types notebooks docs clean
 
 help:
 	@echo "make demo       train a robust network on the Wisconsin breast cancer data; results in demo/"
 	@echo "make test       run the tests            (PYTEST_ARGS='...' replaces '$(PYTEST_ARGS)')"
 	@echo "make lint       check style and format   make format   mend both"
 	@echo "make types      check types              make notebooks   run every notebook"
+	@echo "make docs       build the reference into build/docs; a parameter without an explanation is an error"
 	@echo "make clean      remove what these commands made, the virtual environment too"
 
 $(READY): setup.cfg constraints.txt
@@ -42,6 +43,9 @@ types: $(READY)
 # Each notebook runs from top to bottom in its own folder; the files are left as they are.
 notebooks: $(READY)
 	set -e; for book in $(sort $(wildcard notebooks/*.ipynb)); do $(THREADS) $(BIN)/jupyter-execute "$$book"; done
+
+docs: $(READY)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,7 @@
 """Scorers of clean, certified and attacked accuracy for scikit-learn's searches and cross-validation.
 
+For example::
+
     search = GridSearchCV(
         make_pipeline(StandardScaler(), PolynomialClassifier()),
         {"polynomialclassifier__beta": [...], "polynomialclassifier__radius": [...]},

@@ -19,7 +19,7 @@ class _Polynomial(ConvexEstimator):
 class PolynomialClassifier(_Polynomial, ConvexClassifier):
     r"""Classifier by a two-layer polynomial network, trained to the certified global optimum, robustly if asked to.
 
-        minimise  sum_i omega_i loss_i / sum_i omega_i + beta sum_jc |alpha_jc|,   f_c(x) = sum_j alpha_jc s(u_j . x),
+        minimise  sum_i omega_i loss_i / sum_i omega_i + beta sum_jc abs(alpha_jc),   f_c(x) = sum_j alpha_jc s(u_j . x),
 
     loss_i at the worst perturbation of row i in its ball: :class:`convexadv.PolynomialProblem` has the mathematics
     ([BP21], [KLP24]). There is no randomness: the same data give the same network, in whatever order the rows come.
@@ -120,7 +120,7 @@ class PolynomialClassifier(_Polynomial, ConvexClassifier):
 class PolynomialRegressor(_Polynomial, ConvexRegressor):
     r"""Regression by a two-layer polynomial network, trained to the certified global optimum, robustly if asked to.
 
-        minimise  sum_i omega_i (f - y)^2/2 / sum_i omega_i + beta sum_jc |alpha_jc|
+        minimise  sum_i omega_i (f - y)^2/2 / sum_i omega_i + beta sum_jc abs(alpha_jc)
 
     the squared error at the worst perturbation of row i in its ball: see :class:`convexadv.PolynomialProblem`. The penalty
     pulls f to zero: centre targets with a mean far from zero (``TransformedTargetRegressor``).

@@ -101,11 +101,32 @@ class Problem:
         return self._terms[component]
 
     def evaluate(self, network: Any) -> Evaluation:
-        """Objective, its parts and the violation of constraints at a network, in float64."""
+        """Objective, its parts and the violation of constraints at a network, in float64.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            Of the problem's kind.
+
+        Returns
+        -------
+        Evaluation
+            objective, loss, penalty, violation.
+        """
         raise NotImplementedError
 
     def objective(self, network: Any) -> float:
-        """sum of losses + beta * penalty at a network, recomputed in float64; see :meth:`evaluate`."""
+        """Sum of the losses + beta * penalty at a network, recomputed in float64; see :meth:`evaluate`.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            Of the problem's kind.
+
+        Returns
+        -------
+        float
+        """
         return self.evaluate(network).objective
 
     def zero_objective(self) -> float:
@@ -118,7 +139,17 @@ class Problem:
         return total
 
     def gap(self, upper: float, lower: float) -> float:
-        """Relative gap (upper - lower) / max(|upper|, 1e-3 objective(0))."""
+        """Relative gap (upper - lower) / max(abs(upper), 1e-3 objective(0)).
+
+        Parameters
+        ----------
+        upper, lower : float
+            An objective and a lower bound.
+
+        Returns
+        -------
+        float
+        """
         return float((upper - lower) / max(abs(upper), 1e-3 * self.zero_objective(), 1e-300))
 
     def lower_bound(self, certificate: OptimalityCertificate) -> float:

@@ -20,7 +20,7 @@ class GatedReLUProblem(PatternProblem):
         minimise  sum_i omega_i loss_i / sum_i omega_i + beta sum_k ||v_k||_2
 
     for each output ([MSP22]). At radius r > 0 the gates move with the input, so a gate that changes sign inside the ball
-    of a row (unstable: |x_i'g_k| <= r ||g_k||_q) counts at its worst; with S the stable active gates of the row,
+    of a row (unstable: abs(x_i'g_k) <= r ||g_k||_q) counts at its worst; with S the stable active gates of the row,
 
         margin_i = y x_i'v_S - r ||v_S||_q + sum over unstable gates of min(0, y x_i'v_k - r ||v_k||_q),  v_S = sum_S v_k.
 

@@ -88,7 +88,17 @@ class PatternProblem(Problem):
         self._prepare()
 
     def with_gates(self, gates: Any) -> PatternProblem:
-        """The same problem over other gates (D, P), neither dropped nor re-ordered; the data are shared."""
+        """The same problem over other gates, neither dropped nor re-ordered; the data are shared.
+
+        Parameters
+        ----------
+        gates : array (D, P)
+
+        Returns
+        -------
+        PatternProblem
+            Of the same kind.
+        """
         other = copy.copy(self)
         other.gates = self._callers(gates)
         other.patterns = activation_patterns(self.rows, other.gates)
@@ -155,6 +165,15 @@ class PatternProblem(Problem):
     def evaluate(self, network: Any) -> Evaluation:
         """Objective, its parts and the relative violation of the cones at a network, in float64.
 
+        Parameters
+        ----------
+        network : ReLUNetwork or GatedReLUNetwork
+
+        Returns
+        -------
+        Evaluation
+            objective, loss, penalty, violation.
+
         Raises
         ------
         InputError
@@ -175,6 +194,18 @@ class PatternProblem(Problem):
 
         Exact at radius 0; see :func:`convexadv.problems.pattern_threshold.pattern_zero_bracket`. The problem's own beta
         plays no role.
+
+        Parameters
+        ----------
+        tol : float
+            Relative width of the bracket to stop at.
+        max_iter : int
+            Most iterations at a positive radius.
+
+        Returns
+        -------
+        Bracket
+            lower, upper, exact.
         """
         return pattern_zero_bracket(self, tol, max_iter)
 

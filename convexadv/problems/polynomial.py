@@ -25,7 +25,7 @@ class PolynomialProblem(Problem):
 
     minimise over networks f_c(x) = sum_j alpha_jc s(u_j . x), ||u_j||_2 = 1, s(t) = a t^2 + b t + c,
 
-        sum_i omega_i loss_i / sum_i omega_i  +  beta sum_jc |alpha_jc|,
+        sum_i omega_i loss_i / sum_i omega_i  +  beta sum_jc abs(alpha_jc),
 
     where loss_i is taken at the worst perturbation of row i in its ball. By the lift W = Z - Z' this is a semidefinite
     programme ([BP21], [KLP24]); its optimum is the global optimum of the network's training problem.
@@ -103,6 +103,15 @@ class PolynomialProblem(Problem):
     def evaluate(self, network: Any) -> Evaluation:
         """Objective, its parts and the violation of constraints at a network, in float64.
 
+        Parameters
+        ----------
+        network : PolynomialNetwork
+
+        Returns
+        -------
+        Evaluation
+            objective, loss, penalty, violation.
+
         Raises
         ------
         InputError
@@ -133,6 +142,18 @@ class PolynomialProblem(Problem):
 
         Exact at radius 0; see :func:`convexadv.problems.threshold.zero_solution_bracket`. The problem's own beta plays
         no role.
+
+        Parameters
+        ----------
+        tol : float
+            Relative width of the bracket to stop at.
+        max_iter : int
+            Most iterations at a positive radius.
+
+        Returns
+        -------
+        Bracket
+            lower, upper, exact.
         """
         return zero_solution_bracket(self, tol, max_iter)
 

@@ -67,7 +67,7 @@ class Solution:
     lower_bound : float
         ``problem.lower_bound(certificate)``.
     gap : float
-        (objective - lower_bound) / max(|objective|, 1e-3 objective of the zero network).
+        (objective - lower_bound) / max(abs(objective), 1e-3 objective of the zero network).
     violation : float
         Largest relative shortfall of a hard margin at ``network``; 0 without constraints.
     certificate : OptimalityCertificate
