@@ -9,5 +9,6 @@ from .catalogue import bundled_names, dataset_names, load
 from .dataset import Dataset
 from .scaling import Scaling, standardise
 from .tables import read_table
+from .torch_data import from_torch
 
-__all__ = ["Dataset", "Scaling", "bundled_names", "dataset_names", "load", "read_table", "standardise"]
+__all__ = ["Dataset", "Scaling", "bundled_names", "dataset_names", "from_torch", "load", "read_table", "standardise"]
