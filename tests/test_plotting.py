@@ -7,7 +7,15 @@ import torch
 
 from convexadv.errors import InputError
 from convexadv.networks import PolynomialNetwork
-from convexadv.plotting import new_figure, plot_accuracy, plot_boundary, plot_convergence, save_figure
+from convexadv.plotting import (
+    new_figure,
+    plot_accuracy,
+    plot_boundary,
+    plot_convergence,
+    plot_neurons,
+    plot_spectrum,
+    save_figure,
+)
 from convexadv.plotting.style import CLASS_COLORS, CYCLE
 from convexadv.solvers import Record
 
@@ -193,3 +201,44 @@ def test_an_unknown_format_or_folder_writes_nothing(ax, tmp_path):
     with pytest.raises(InputError, match="folder"):
         save_figure(ax.figure, tmp_path / "missing" / "plot.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def image_network():
+    neurons = np.zeros((3, 6))
+    neurons[0, 0], neurons[1, 4], neurons[2, 5] = 1.0, -1.0, 1.0
+    return PolynomialNetwork(neurons, np.array([0.5, -2.0, 1.0]), classes=[0, 1])
+
+
+def test_neurons_are_pictures_in_the_order_of_their_share():
+    axes = np.array(new_figure(4, (8, 2))[1])
+    assert plot_neurons(image_network(), (2, 3), axes) is axes
+    pictures = [ax.get_images()[0].get_array() for ax in axes[:3]]
+    np.testing.assert_array_equal([picture.shape for picture in pictures], [(2, 3)] * 3)
+    assert [picture.argmax() for picture in np.abs(pictures)] == [4, 5, 0]
+    assert [ax.get_title() for ax in axes] == ["-2", "+1", "+0.5", ""]
+    assert axes[3].get_images() == []
+
+
+def test_spectrum_has_the_eigenvalues_of_z_and_the_traces_of_its_neurons(ax):
+    network = image_network()
+    drawn = lines(plot_spectrum(network, ax))
+    lifted = np.column_stack([network.neurons.detach().numpy(), np.ones(3)])
+    Z = lifted[[0, 2]].T @ np.diag([0.5, 1.0]) @ lifted[[0, 2]]
+    np.testing.assert_allclose(drawn["eigenvalues of Z"][:, 1], np.linalg.eigvalsh(Z)[::-1][:2])
+    np.testing.assert_allclose(drawn["eigenvalues of Z'"][:, 1], [4.0])
+    np.testing.assert_allclose(drawn["neurons of Z: 2 |alpha|"][:, 1], [2.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("draw", "sentence"),
+    [
+        (lambda: plot_neurons(image_network(), (2, 2)), "6 features"),
+        (lambda: plot_neurons(image_network(), (2, 3), output=1), "outputs 0 to 0"),
+        (lambda: plot_neurons(object(), (2, 3)), "got a object"),
+        (lambda: plot_spectrum(object()), "got a object"),
+        (lambda: plot_spectrum(PolynomialNetwork(np.eye(2), np.zeros(2), classes=[0, 1])), "is zero"),
+    ],
+)
+def test_neurons_that_cannot_be_drawn(draw, sentence):
+    with pytest.raises(InputError, match=sentence):
+        draw()

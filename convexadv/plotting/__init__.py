@@ -8,6 +8,7 @@ from .accuracy import plot_accuracy
 from .boundary import plot_boundary
 from .convergence import plot_convergence
 from .figure import new_figure, save_figure
+from .neurons import plot_neurons, plot_spectrum
 from .paths import plot_path, plot_tradeoff
 from .patterns import plot_growth, plot_patterns
 
@@ -17,8 +18,10 @@ __all__ = [
     "plot_boundary",
     "plot_convergence",
     "plot_growth",
+    "plot_neurons",
     "plot_path",
     "plot_patterns",
+    "plot_spectrum",
     "plot_tradeoff",
     "save_figure",
 ]
