@@ -263,7 +263,7 @@ def figure(summaries: dict[str, dict[str, Any]], path: Path) -> None:
 
     from convexadv.plotting.style import CYCLE, MARKERS, tidy
 
-    drawing = Figure(figsize=(3.4 * len(summaries), 5.0), layout="constrained", dpi=80)
+    drawing = Figure(figsize=(3.4 * len(summaries), 5.4), layout="constrained", dpi=80)
     FigureCanvasAgg(drawing)
     panels = drawing.subplots(2, len(summaries), squeeze=False, sharex="col", sharey=True)
     for row, criterion in zip(panels, ("mean", "clean"), strict=True):
@@ -282,5 +282,6 @@ def figure(summaries: dict[str, dict[str, Any]], path: Path) -> None:
         row[0].set_ylabel("accuracy on the test rows")
     for ax in panels[-1]:
         ax.set_xlabel("linf size, in the units of the scaled rows", fontsize=9)
-    panels[-1][0].legend(fontsize=7, loc="lower left")
+    handles = panels[-1][0].get_legend_handles_labels()
+    drawing.legend(*handles, fontsize=8, loc="outside lower center", ncols=5, frameon=False)
     drawing.savefig(path)
