@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
 from ..problems.certificate import OptimalityCertificate
 from ..problems.checking import network_weights
 from ..problems.polynomial import PolynomialProblem
 from .columns import ColumnGeneration
 from .model import ComponentModel, Neurons
 from .place import place
-from .solution import Record, Solution, Status, measure
+from .run import Run, network_of, refuse, threads
+from .solution import Record, Solution, Status
 
 logger = logging.getLogger(__name__)
 
 _MAX_ROUNDS = 1000
-_FEASIBILITY = 1e-6
 _ENTRIES_WORTH_THREADS = 500_000
 
 
@@ -41,44 +37,25 @@ def solve_torch(
     **options: Any,
 ) -> Solution:
     """Solve a polynomial problem by column generation; arguments as in :func:`convexadv.solve`."""
-    if options:
-        raise InputError(
-            f"the torch backend has no option {sorted(options)[0]!r}; see convexadv.solve for its arguments."
-        )
+    refuse(options)
     where, data_type = place(device, dtype)
-    with _threads_for(problem):
+    with threads(small=problem.rows.n * problem.rows.d < _ENTRIES_WORTH_THREADS):
         run = _Run(problem, tol, max_iter, time_limit, callback, verbose, where, data_type)
         if warm_start is not None:
             run.warm(warm_start)
         return run.solution()
 
 
-@contextlib.contextmanager
-def _threads_for(problem: PolynomialProblem) -> Iterator[None]:
-    """One thread for small problems, where threads only wait for each other; the user's number is restored."""
-    import torch
-
-    threads = torch.get_num_threads()
-    small = problem.rows.n * problem.rows.d < _ENTRIES_WORTH_THREADS
-    torch.set_num_threads(1 if small else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-class _Run:
+class _Run(Run):
     """One solve: components in turn, then again where their sum has not reached the tolerance."""
+
+    feasibility, unit = 1e-6, "neurons"
 
     def __init__(self, problem, tol, max_iter, time_limit, callback, verbose, device, dtype):
         import torch
 
-        self.problem, self.tol, self.callback, self.verbose = problem, tol, callback, verbose
+        super().__init__(problem, tol, time_limit, callback, verbose, logger)
         self.max_rounds = _MAX_ROUNDS if max_iter is None else max_iter
-        self.deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
-        self.start = time.perf_counter()
-        self.history: list[Record] = []
-        self.status: Status | None = None
         rows = problem.rows.to_torch(device, dtype)
         exact_rows = rows if dtype == torch.float64 else problem.rows.to_torch(device, torch.float64)
         self.columns = []
@@ -90,10 +67,8 @@ class _Run:
             self.columns.append(ColumnGeneration(model, exact, 0.9 * tol))
 
     def warm(self, start: Any) -> None:
-        network, states = start, None
-        if isinstance(start, Solution):
-            network, states = start.network, start.variables.get("state")
-        unit, coefficients = network_weights(self.problem, network)
+        states = start.variables.get("state") if isinstance(start, Solution) else None
+        unit, coefficients = network_weights(self.problem, network_of(start))
         for number, column in enumerate(self.columns):
             model = column.model
             parts = [
@@ -133,7 +108,7 @@ class _Run:
     def _pass(self) -> None:
         for column in self.columns:
             while self.status is None:
-                column.round(self._keep_going)
+                column.round(self.in_time)
                 if self._record(column):
                     self.status = Status.STOPPED
                 if column.done():
@@ -141,15 +116,12 @@ class _Run:
                 self._check_limits(column)
 
     def _check_limits(self, column: ColumnGeneration) -> None:
-        if time.perf_counter() >= self.deadline:
+        if not self.in_time():
             self.status = Status.TIME_LIMIT
         elif column.rounds >= self.max_rounds:
             self.status = Status.MAX_ITER
         elif column.stalled():
             self.status = Status.STALLED
-
-    def _keep_going(self) -> bool:
-        return time.perf_counter() < self.deadline
 
     def _totals(self) -> tuple[float, float]:
         upper = float(sum(column.bounds.upper for column in self.columns))
@@ -171,24 +143,12 @@ class _Run:
     def _record(self, column: ColumnGeneration) -> Any:
         upper, lower = self._totals()
         neurons = sum(len(each.state.neurons.signs) for each in self.columns)
-        record = Record(time.perf_counter() - self.start, upper, lower, neurons)
-        self.history.append(record)
-        level = logging.INFO if self.verbose else logging.DEBUG
-        logger.log(level, "%8.2f s  objective %.8g  bound %.8g  neurons %d", *vars(record).values())
-        return self.callback(record) if self.callback is not None else False
+        return self.record(upper, lower, neurons)
 
     def _finish(self) -> Solution:
-        solve_time = time.perf_counter() - self.start
+        solve_time = self.seconds()
         certificate = OptimalityCertificate(tuple(atom for column in self.columns for atom in column.atom_sets()))
         network = self._network()
-        numbers = measure(self.problem, network, certificate, _FEASIBILITY)
-        status = self.status or Status.STALLED
-        if status is Status.OPTIMAL and numbers["gap"] > self.tol:
-            status = Status.STALLED
-        elif status not in (Status.INFEASIBLE, Status.STOPPED) and numbers["gap"] <= self.tol:
-            status = Status.OPTIMAL
-        elif self.problem.beta == 0 and status is not Status.INFEASIBLE:
-            status = Status.UNCERTIFIED
         state = [
             [None if c is None else c.cpu().numpy() for c in column.state.smoothing.centres] for column in self.columns
         ]
@@ -197,16 +157,15 @@ class _Run:
             "evaluations": sum(column.model.evaluations for column in self.columns),
             "rounds": sum(column.rounds for column in self.columns),
         }
-        return Solution(
-            status=status,
-            certificate=certificate,
-            network=network,
-            variables=variables,
-            history=self.history,
-            solve_time=solve_time,
-            solver="torch",
-            **numbers,
-        )
+        return self.conclude(solve_time, certificate, network, variables)
+
+    def verdict(self, gap: float) -> Status:
+        """Status of an answer with a measured gap; what cannot be met stays infeasible."""
+        if self.status is Status.INFEASIBLE:
+            return Status.INFEASIBLE
+        if self.status is Status.OPTIMAL and gap > self.tol:
+            return Status.STALLED
+        return super().verdict(gap)
 
     def _network(self) -> Any:
         from ..networks import PolynomialNetwork

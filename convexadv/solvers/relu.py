@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +16,12 @@ from ..problems.relu import ReLUProblem
 from .interior.component import Component
 from .place import place
 from .pruning import pruned
-from .solution import Record, Solution, Status, measure
+from .run import Run, network_of, refuse, threads
+from .solution import Record, Solution, Status
 
 logger = logging.getLogger(__name__)
 
 _MAX_ITERATIONS = 500
-_FEASIBILITY = 1e-9
 _WORK_WORTH_THREADS = 3e8
 
 
@@ -51,49 +48,33 @@ def solve_torch(
     their cone multipliers; ``max_iter`` counts its iterations over all components. A warm start says which blocks the
     working set starts from.
     """
-    if options:
-        raise InputError(
-            f"the torch backend has no option {sorted(options)[0]!r}; see convexadv.solve for its arguments."
-        )
+    refuse(options)
     where, kind = place(device, dtype)
     if str(kind) != "torch.float64":
         raise InputError("dtype='float32' is too coarse for the cones of a ReLU problem; use dtype='float64'.")
-    with _threads_for(problem):
+    with threads(_small(problem)):
         return _Run(problem, tol, max_iter, time_limit, callback, verbose, where, warm_start).solution()
 
 
-@contextlib.contextmanager
-def _threads_for(problem: ReLUProblem) -> Iterator[None]:
-    """One thread where an iteration is too short for more; the user's number is restored."""
-    import torch
-
-    threads = torch.get_num_threads()
+def _small(problem: ReLUProblem) -> bool:
+    """Whether an iteration is too short for more than one thread."""
     n, width = problem.shape
     blocks = 2 * problem.n_gates
-    work = blocks * n * width**2 + min(n, blocks * width) * n * blocks * width
-    torch.set_num_threads(1 if work < _WORK_WORTH_THREADS else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return blocks * n * width**2 + min(n, blocks * width) * n * blocks * width < _WORK_WORTH_THREADS
 
 
-class _Run:
+class _Run(Run):
     """One solve: components in turn."""
 
     def __init__(self, problem, tol, max_iter, time_limit, callback, verbose, device, warm_start):
         import torch
 
-        self.problem, self.tol, self.callback, self.verbose = problem, tol, callback, verbose
-        self.start = time.perf_counter()
-        self.deadline = math.inf if time_limit is None else self.start + time_limit
+        super().__init__(problem, tol, time_limit, callback, verbose, logger)
         self.most = _MAX_ITERATIONS * len(problem.components) if max_iter is None else max_iter
-        self.history: list[Record] = []
-        self.status: Status | None = None
         X = problem.rows.to_torch(device, torch.float64).whole()
         living = living_gates(problem)
         self.dead, self.flat = living.dead, ~living.alive & ~living.dead
-        known = None if warm_start is None else _blocks_of(problem, warm_start)
+        known = None if warm_start is None else problem.blocks_of(network_of(warm_start))[0]
         self.components = [
             Component(problem, number, X, living, self._starting(number, known))
             for number in range(len(problem.components))
@@ -125,7 +106,7 @@ class _Run:
                 return
 
     def _limit_reached(self) -> bool:
-        if time.perf_counter() >= self.deadline:
+        if not self.in_time():
             self.status = Status.TIME_LIMIT
         elif sum(component.iterations for component in self.components) >= self.most:
             self.status = Status.MAX_ITER
@@ -135,15 +116,11 @@ class _Run:
         upper = float(sum(component.upper for component in self.components))
         lower = float(sum(component.lower for component in self.components))
         blocks = sum(len(component.within) for component in self.components)
-        record = Record(time.perf_counter() - self.start, upper, lower, blocks)
-        self.history.append(record)
-        level = logging.INFO if self.verbose else logging.DEBUG
-        logger.log(level, "%8.2f s  objective %.8g  bound %.8g  blocks %d", *vars(record).values())
-        return self.callback(record) if self.callback is not None else False
+        return self.record(upper, lower, blocks)
 
     def _finish(self) -> Solution:
         problem = self.problem
-        solve_time = time.perf_counter() - self.start
+        solve_time = self.seconds()
         parts = [component.certificate(self.tol) for component in self.components]
         certificate = OptimalityCertificate(
             tuple(atom for atoms, _ in parts for atom in atoms), tuple(cones for _, cones in parts)
@@ -151,28 +128,13 @@ class _Run:
         every = Blocks.joined([component.best for component in self.components], problem.rows.d)
         blocks = pruned(problem, every)
         network = problem.network_of(blocks)
-        numbers = measure(problem, network, certificate, _FEASIBILITY)
-        status = self.status or Status.STALLED
-        if status is not Status.STOPPED and numbers["gap"] <= self.tol:
-            status = Status.OPTIMAL
-        elif problem.beta == 0:
-            status = Status.UNCERTIFIED
         variables = {
             "blocks": blocks,
             "iterations": sum(component.iterations for component in self.components),
             "dead_gates": self.dead,
             "flat_gates": self.flat,
         }
-        return Solution(
-            status=status,
-            certificate=certificate,
-            network=network,
-            variables=variables,
-            history=self.history,
-            solve_time=solve_time,
-            solver="torch",
-            **numbers,
-        )
+        return self.conclude(solve_time, certificate, network, variables)
 
 
 class Living(NamedTuple):
@@ -200,8 +162,3 @@ def living_gates(problem: ReLUProblem) -> Living:
             return Living(alive, ~alive, (problem.gates / np.linalg.norm(problem.gates, axis=0)).T)
     interiors = cone_interiors(problem)
     return Living(interiors.depth > 0, interiors.dead, interiors.points)
-
-
-def _blocks_of(problem: ReLUProblem, start: Any) -> Blocks:
-    network = start.network if isinstance(start, Solution) else start
-    return problem.blocks_of(network)[0]
