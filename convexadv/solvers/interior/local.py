@@ -150,7 +150,6 @@ class LocalProgram:
             return yy
         self._root = cholesky(aa)
         self._coupling = torch.cholesky_solve(ay, self._root)
-        self._ay = ay
         return yy - ay.transpose(-1, -2) @ self._coupling
 
     def residuals(self, y: Any) -> list[Any]:
