@@ -68,6 +68,10 @@ class Loss:
         """(psi*)'(z), elementwise."""
         raise NotImplementedError(self.name)
 
+    def conjugate_curvature(self, z: Array) -> Array:
+        """(psi*)''(z) inside its domain, elementwise."""
+        raise NotImplementedError(self.name)
+
     def cvxpy(self, u: Any) -> Any:
         """psi(u) as a cvxpy expression, elementwise."""
         raise NotImplementedError(self.name)
@@ -144,6 +148,9 @@ class Hinge(Loss):
             return super()._proximal(shifted, mu, xp)
         return xp.clip(shifted / mu, 0.0, 1.0)
 
+    def conjugate_curvature(self, z: Array) -> Array:
+        return 0.0 * z
+
     def cvxpy(self, u: Any) -> Any:
         import cvxpy
 
@@ -164,6 +171,9 @@ class SquaredHinge(Loss):
 
     def conjugate_derivative(self, z: Array) -> Array:
         return 0.5 * z
+
+    def conjugate_curvature(self, z: Array) -> Array:
+        return 0.5 + 0.0 * z
 
     def cvxpy(self, u: Any) -> Any:
         import cvxpy
@@ -191,6 +201,10 @@ class Logistic(Loss):
         inside = xp.clip(z, 1e-300, 1.0 - 1e-16)
         return xp.log(inside) - xp.log1p(-inside)
 
+    def conjugate_curvature(self, z: Array) -> Array:
+        inside = namespace(z).clip(z, 1e-300, 1.0 - 1e-16)
+        return 1.0 / (inside * (1.0 - inside))
+
     def cvxpy(self, u: Any) -> Any:
         import cvxpy
 
@@ -211,6 +225,9 @@ class Squared(Loss):
 
     def conjugate_derivative(self, z: Array) -> Array:
         return z
+
+    def conjugate_curvature(self, z: Array) -> Array:
+        return 1.0 + 0.0 * z
 
     def cvxpy(self, u: Any) -> Any:
         import cvxpy
@@ -257,6 +274,9 @@ class HardMargin(Loss):
 
     def _proximal(self, shifted: Array, mu: float, xp: Any) -> Array:
         return xp.clip(shifted / mu, 0.0, None)
+
+    def conjugate_curvature(self, z: Array) -> Array:
+        return 0.0 * z
 
     def cvxpy(self, u: Any) -> Any:
         raise InputError("a hard margin is a constraint, not a term of the objective.")

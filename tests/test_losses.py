@@ -121,6 +121,14 @@ def test_conjugate_derivatives(name):
     assert np.isfinite(ends).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_conjugate_curvatures(name):
+    loss = get_loss(name)
+    z, step = domain_points(loss)[1:-1], 1e-6
+    difference = (loss.conjugate_derivative(z + step) - loss.conjugate_derivative(z - step)) / (2 * step)
+    np.testing.assert_allclose(loss.conjugate_curvature(z), difference, rtol=1e-5, atol=1e-8)
+
+
 @pytest.mark.parametrize("name", ["squared hinge", "logistic", "squared", "worst squared"])
 def test_conjugate_derivative_inverts_the_derivative(name):
     loss = LOSSES[name]

@@ -21,6 +21,7 @@ import numpy as np
 from ..problems.bound import Atoms
 from ..problems.certificate import AtomSet
 from .consolidate import consolidated
+from .curvature import preconditioner
 from .lbfgs import Memory, minimise
 from .model import ComponentModel, Neurons, Shortfalls, Smoothing
 from .radial import FEASIBLE, best_multiple, objective_of_multiples
@@ -33,6 +34,12 @@ ETA = 1.0
 """First accuracy of a refinement, finer whenever the gap stays: the gradient falls below this share of the gap, times a
 tenth of the size of the penalty's gradient."""
 CANDIDATES = 4
+MU_AGAIN = 0.05
+"""The same weight where multipliers are given: they are near, so that less needs to be smoothed."""
+EXPECTED = 30.0
+"""Gap that the first round of such a start works for, in units of the tolerance: the bound of its centres says nothing."""
+CURVED = 0.2
+"""Gap below which refinements start from the Gauss-Newton curvature."""
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
 _SHRINKINGS = 14
@@ -82,6 +89,7 @@ class ColumnGeneration:
         self.rounds = 0
         self.evaluations = _FIRST_EVALUATIONS
         self.accuracy = ETA
+        self.expected = math.inf
         self._gaps: list[float] = []
         self._uppers: list[float] = []
 
@@ -112,6 +120,9 @@ class ColumnGeneration:
         """Begin at a network (and its multipliers) instead of zero."""
         if len(neurons.signs) == 0:
             return
+        if smoothing is not None:
+            smoothing = smoothing._replace(mu=MU_AGAIN)
+            self.expected = EXPECTED * self.tolerance
         smoothing = smoothing or self.state.smoothing
         _, _, results = self.model.evaluate(neurons, smoothing)
         self.state = State(neurons, smoothing, results)
@@ -140,6 +151,7 @@ class ColumnGeneration:
         self._refine(keep_going)
         self._keep_best()
         self._prune()
+        self.expected = math.inf
 
     def _zero(self) -> tuple[State, Bounds]:
         torch, model = self.torch, self.model
@@ -230,8 +242,9 @@ class ColumnGeneration:
             return value, gradient.reshape(-1), results
 
         self.memory.clear()
+        near = self._promise() < CURVED
         size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
-        target = self.accuracy * min(self.gap, 1.0) if math.isfinite(self.gap) else self.accuracy
+        target = self.accuracy * min(self._promise(), 1.0)
         found = minimise(
             function,
             neurons.vectors.reshape(-1),
@@ -239,6 +252,7 @@ class ColumnGeneration:
             max(target, 0.1 * self.accuracy * self.tolerance) * 0.1 * size,
             self.memory,
             keep_going,
+            lambda _, results: preconditioner(self.model, neurons, smoothing, results) if near else None,
         )
         self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))
         self.state.neurons = neurons._replace(vectors=found.point.view(shape))
@@ -248,6 +262,10 @@ class ColumnGeneration:
             for centre, result in zip(smoothing.centres, found.extra, strict=True)
         ]
         self.state.smoothing = smoothing._replace(centres=centres)
+
+    def _promise(self) -> float:
+        """The gap that a refinement has to match."""
+        return min(self.gap, self.expected)
 
     def _tune(self) -> None:
         """Let the barrier follow the gap, press harder on constraints that stay violated, leave exhausted float32."""
@@ -259,7 +277,7 @@ class ColumnGeneration:
         if self.model.robust and self.model.problem.norm == "l2":
             bounds = self.bounds
             upper = bounds.upper if math.isfinite(bounds.upper) else self.zero_objective
-            gap = min(max(self.gap, self.tolerance), 1.0) * max(abs(upper), 1e-3 * self.zero_objective)
+            gap = min(max(self._promise(), self.tolerance), 1.0) * max(abs(upper), 1e-3 * self.zero_objective)
             order = len(self.state.neurons.signs) + 2
             smoothing = smoothing._replace(nu=NU * gap / order)
         if self._constrained() and not math.isfinite(self.bounds.upper) and self.rounds > 3:

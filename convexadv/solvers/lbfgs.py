@@ -31,9 +31,11 @@ class Memory:
         self.steps: list[Any] = []
         self.changes: list[Any] = []
         self.inverse: list[float] = []
+        self.base: Callable[[Any], Any] | None = None
+        """What H is before any pair, a symmetric positive definite map; a multiple of the identity if None."""
 
     def clear(self) -> None:
-        """Forget every pair."""
+        """Forget every pair, not the base."""
         self.steps, self.changes, self.inverse = [], [], []
 
     def add(self, step: Any, change: Any) -> None:
@@ -47,23 +49,19 @@ class Memory:
         if len(self.steps) > self.size:
             del self.steps[0], self.changes[0], self.inverse[0]
 
-    def remap(self, change: Callable[[Any], Any]) -> None:
-        """Apply a linear change of variables (dropped and added coordinates) to every pair."""
-        pairs = list(zip(self.steps, self.changes, strict=True))
-        self.clear()
-        for step, difference in pairs:
-            self.add(change(step), change(difference))
-
     def direction(self, gradient: Any) -> Any:
         """-H gradient by the two-loop recursion (Nocedal and Wright, algorithm 7.4)."""
         if not self.steps:
-            return -gradient
+            return -gradient if self.base is None else -self.base(gradient)
         q, alphas = gradient.clone(), []
         for step, change, rho in zip(reversed(self.steps), reversed(self.changes), reversed(self.inverse), strict=True):
             alpha = rho * (step @ q)
             alphas.append(alpha)
             q -= alpha * change
-        q *= 1.0 / (self.inverse[-1] * (self.changes[-1] @ self.changes[-1]))
+        if self.base is None:
+            q *= 1.0 / (self.inverse[-1] * (self.changes[-1] @ self.changes[-1]))
+        else:
+            q = self.base(q)
         for step, change, rho, alpha in zip(self.steps, self.changes, self.inverse, reversed(alphas), strict=True):
             q += step * (alpha - rho * (change @ q))
         return -q
@@ -76,6 +74,7 @@ def minimise(
     gradient_tolerance: float,
     memory: Memory,
     keep_going: Callable[[], bool] = lambda: True,
+    base: Callable[[Any, Any], Callable[[Any], Any] | None] = lambda point, extra: None,
 ) -> Minimum:
     """Minimise a smooth function from ``start`` by L-BFGS with a backtracking line search (Nocedal and Wright, chapter 7).
 
@@ -91,9 +90,12 @@ def minimise(
         Pairs of earlier calls, used and extended.
     keep_going : callable
         Asked before every step; a false result ends the minimisation where it is.
+    base : callable
+        (start, extra) -> what the inverse Hessian starts from, see :class:`Memory`.
     """
     x = start
     value, gradient, extra = function(x)
+    memory.base = base(x, extra)
     evaluations = 1
     norm = float(gradient.norm())
     while norm > gradient_tolerance and evaluations < max_evaluations and keep_going():
@@ -102,7 +104,7 @@ def minimise(
         if slope >= 0.0:
             memory.clear()
             direction, slope = -gradient, -norm * norm
-        length = 1.0 if memory.steps else min(1.0, 0.1 * float(x.norm() + 1e-3) / norm)
+        length = 1.0 if memory.steps or memory.base is not None else min(1.0, 0.1 * float(x.norm() + 1e-3) / norm)
         trial = None
         for _ in range(_SHORTENINGS):
             trial = function(x + length * direction)
