@@ -39,7 +39,8 @@ MU_AGAIN = 0.05
 EXPECTED = 30.0
 """Gap that the first round of such a start works for, in units of the tolerance: the bound of its centres says nothing."""
 CURVED = 0.2
-"""Gap below which refinements start from the Gauss-Newton curvature."""
+"""Gap below which refinements start from the Gauss-Newton curvature, with balls only where multipliers are given: it knows
+nothing of how the worst perturbations move, which counts far from a solution."""
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
 _SHRINKINGS = 14
@@ -90,6 +91,7 @@ class ColumnGeneration:
         self.evaluations = _FIRST_EVALUATIONS
         self.accuracy = ETA
         self.expected = math.inf
+        self.curved = not model.robust
         self._gaps: list[float] = []
         self._uppers: list[float] = []
 
@@ -122,7 +124,7 @@ class ColumnGeneration:
             return
         if smoothing is not None:
             smoothing = smoothing._replace(mu=MU_AGAIN)
-            self.expected = EXPECTED * self.tolerance
+            self.expected, self.curved = EXPECTED * self.tolerance, True
         smoothing = smoothing or self.state.smoothing
         _, _, results = self.model.evaluate(neurons, smoothing)
         self.state = State(neurons, smoothing, results)
@@ -242,7 +244,7 @@ class ColumnGeneration:
             return value, gradient.reshape(-1), results
 
         self.memory.clear()
-        near = self._promise() < CURVED
+        near = self.curved and self._promise() < CURVED
         size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
         target = self.accuracy * min(self._promise(), 1.0)
         found = minimise(
