@@ -18,6 +18,7 @@ from .problems.blocks import Blocks
 from .problems.gated import GatedReLUProblem
 from .problems.polynomial import PolynomialProblem
 from .solvers import Solution
+from .solvers.gated_state import KEY, extrapolated
 
 _SMALLEST = 1e-3
 """Eigenvalues of an extrapolated lift below this share of the largest are dropped: they are errors of the step."""
@@ -36,16 +37,22 @@ def predicted(problem: Any, past: list[tuple[float, Solution]]) -> Solution | No
     Returns
     -------
     Solution or None
-        The last solution, its network replaced by the extrapolated one where this has the lower objective; None where
-        the last network is zero (solvers start better by themselves).
+        The last solution, its network replaced by the extrapolated one where this has the lower objective, its multipliers
+        extrapolated too; None where the last network is zero and left none (solvers start better by themselves).
     """
-    if not past or not past[-1][1].network.n_neurons:
+    if not past:
         return None
     last = past[-1][1]
-    if len(past) < 2 or not past[-2][1].network.n_neurons:
+    if not last.network.n_neurons and not any(state is not None for state in last.variables.get(KEY, ())):
+        return None
+    if len(past) < 2:
         return last
     (beta_0, before), (beta_1, _) = past[-2:]
     step = min(1.0, math.log(beta_1 / problem.beta) / math.log(beta_0 / beta_1)) if beta_0 > beta_1 else 0.0
+    if step > 0 and isinstance(problem, GatedReLUProblem):
+        last = _moved(problem, before, last, step)
+    if not before.network.n_neurons:
+        return last
     network = None
     if step > 0 and isinstance(problem, PolynomialProblem):
         network = _polynomial(problem, before.network, last.network, step)
@@ -54,7 +61,22 @@ def predicted(problem: Any, past: list[tuple[float, Solution]]) -> Solution | No
     at_last = last.objective + (problem.beta - beta_1) * last.network.penalty()  # the losses are the same
     if network is None or not problem.objective(network) < at_last:
         return last
-    return replace(last, network=network)
+    return replace(last, network=network, variables=_variables(before, last, step))
+
+
+def _variables(before: Solution, last: Solution, step: float) -> dict[str, Any]:
+    """Those of the last solution, its proximal centres extrapolated too."""
+    new, old = (solution.variables.get("state") for solution in (last, before))
+    if new is None or old is None:
+        return last.variables
+    state = [
+        [
+            None if z is None or w is None or z.shape != w.shape else z + step * (z - w)
+            for z, w in zip(*pair, strict=True)
+        ]
+        for pair in zip(new, old, strict=True)
+    ]
+    return {**last.variables, "state": state}
 
 
 def _polynomial(problem: PolynomialProblem, before: Any, last: Any, step: float) -> Any:
@@ -92,3 +114,10 @@ def _weights(problem: GatedReLUProblem, network: Any) -> np.ndarray:
     weights = np.zeros((problem.n_gates, problem.n_outputs, problem.rows.d))
     np.add.at(weights, (blocks.gate, blocks.output), blocks.vectors)
     return weights
+
+
+def _moved(problem: GatedReLUProblem, before: Solution, last: Solution, step: float) -> Solution:
+    """The last solution with its states extrapolated."""
+    pairs = zip(before.variables.get(KEY, ()), last.variables.get(KEY, ()), strict=False)
+    states = tuple(extrapolated(problem.loss, *pair, step) for pair in pairs)
+    return replace(last, variables={**last.variables, KEY: states})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import sklearn.datasets
@@ -11,9 +13,11 @@ from test_relu_solver import CASES, data
 
 import convexadv as ca
 from convexadv.errors import InputError
-from convexadv.solvers import gated_finish, gated_newton
+from convexadv.losses import get_loss
+from convexadv.solvers import gated_component, gated_finish, gated_newton
 from convexadv.solvers.gated_maps import GatedMaps
 from convexadv.solvers.gated_model import GatedModel
+from convexadv.solvers.gated_state import KEY, State, extrapolated
 from convexadv.solvers.proximal import shrink
 from convexadv.solvers.semismooth import SemismoothNewton, suits
 
@@ -259,3 +263,83 @@ def test_features_as_they_come(loss):
     X, y = load_iris(return_X_y=True)
     solution = ca.solve(ca.GatedReLUProblem(X, y, n_gates=5, beta=0.01, loss=loss, fit_intercept=True), tol=1e-4)
     assert solution.status is ca.Status.OPTIMAL
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "logistic", "hinge"])
+@pytest.mark.parametrize("multiclass", ["ovr", "joint"])
+def test_a_solve_goes_on_from_the_state_of_another_beta(loss, multiclass) -> None:
+    X, y = scaled("wine")
+    settings = {"n_gates": 60, "loss": loss, "multiclass": multiclass}
+    before = ca.solve(below_threshold(X, y, 0.08, **settings), tol=1e-4)
+    problem = below_threshold(X, y, 0.02, **settings)
+    cold, warm = ca.solve(problem, tol=1e-4), ca.solve(problem, tol=1e-4, warm_start=before)
+    check(problem, warm, 1e-4)
+    assert warm.objective == pytest.approx(cold.objective, rel=1e-4)
+    check(problem, ca.solve(problem, tol=1e-4, warm_start=cold.network), 1e-4)
+    again = ca.solve(problem, tol=1e-4, warm_start=warm)
+    check(problem, again, 1e-4)
+    assert again.variables["rounds"] < 0.5 * cold.variables["rounds"]
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "logistic", "hinge"])
+def test_gates_outside_the_working_set_are_priced(loss, monkeypatch) -> None:
+    """From a network of one gate the working set lacks nearly all that the solution needs."""
+    X, y = scaled("breast_cancer")
+    problem = below_threshold(X[::3], y[::3], 0.02, n_gates=80, loss=loss)
+    cold = ca.solve(problem, tol=1e-4)
+    blocks = problem.blocks_of(cold.network)[0].take(np.arange(1))
+    monkeypatch.setattr(gated_component, "_NEAR_BETA", 1e9)
+    sizes = []
+    widened = gated_component.NewtonComponent._work_on
+
+    def work_on(component, chosen, q):
+        sizes.append(int(chosen.sum()))
+        widened(component, chosen, q)
+
+    monkeypatch.setattr(gated_component.NewtonComponent, "_work_on", work_on)
+    warm = ca.solve(problem, tol=1e-4, warm_start=problem.network_of(blocks))
+    check(problem, warm, 1e-4)
+    assert sizes[0] == 1
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] > 1
+    assert warm.objective == pytest.approx(cold.objective, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [None, (), ("x",), (State(np.ones(3), 1.0),), (State(np.full(190, np.nan), 1.0),), (State(np.ones(190), 0.0),)],
+)
+def test_states_that_do_not_fit_are_ignored(state) -> None:
+    X, y = scaled("breast_cancer")
+    problem = below_threshold(X[::3], y[::3], 0.1, n_gates=20, loss="logistic")
+    start = ca.solve(problem, tol=1e-2)
+    assert len(start.variables[KEY][0].z) == 190
+    with_it = dataclasses.replace(start, variables={**start.variables, KEY: state})
+    plain = ca.solve(problem, tol=1e-5, warm_start=start.network)
+    assert ca.solve(problem, tol=1e-5, warm_start=with_it).objective == plain.objective
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "logistic", "hinge"])
+def test_states_of_other_losses_and_scales_cannot_mislead(loss) -> None:
+    X, y = scaled("breast_cancer")
+    problem = below_threshold(X[::3], y[::3], 0.05, n_gates=30, loss=loss)
+    cold = ca.solve(problem, tol=1e-4)
+    for z in (np.zeros(190), np.ones(190), np.full(190, -1e3), np.full(190, 1e3)):
+        for sigma in (1e-200, 1e200):
+            start = dataclasses.replace(cold, variables={KEY: (State(z, sigma),)})
+            check(problem, ca.solve(problem, tol=1e-4, warm_start=start, max_iter=2000), 1e-4)
+
+
+@pytest.mark.parametrize("name", ["squared_hinge", "logistic", "hinge", "squared"])
+def test_extrapolated_multipliers_stay_in_the_domain(name) -> None:
+    loss, rng = get_loss(name), np.random.default_rng(0)
+    u = rng.normal(size=(2, 50))
+    old, new = (State(z, 2.0) for z in (loss.derivative(u[0]), loss.derivative(u[1])))
+    moved = extrapolated(loss, old, new, 1.0)
+    assert loss.signed or (moved.z >= 0).all()
+    assert (moved.z <= loss.upper).all()
+    inside = (2 * u[1] - u[0] > 0) & (u > 0).all(0)
+    expected = loss.derivative(2 * u[1] - u[0]) if name != "hinge" else np.clip(2 * new.z - old.z, 0, 1)
+    np.testing.assert_allclose(moved.z[inside], expected[inside], rtol=1e-6)
+    assert extrapolated(loss, None, new, 1.0) is new
+    assert extrapolated(loss, State(np.ones(3), 1.0), new, 1.0) is new

@@ -9,7 +9,7 @@ and the Newton matrix is affordable an interior-point method over these gates (:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..problems.gated import GatedReLUProblem
 from .gated_component import GatedComponent, NewtonComponent
 from .gated_finish import RobustComponent
 from .gated_model import GatedModel
+from .gated_state import KEY, State, admitted
 from .place import place
 from .pruning import pruned
 from .run import Run, network_of, refuse, threads
@@ -60,7 +61,9 @@ def solve_torch(
         return _Run(problem, tol, max_iter, time_limit, callback, verbose, where, warm_start).solution()
 
 
-def component_of(problem: GatedReLUProblem, number: int, X: Any, known: Blocks | None) -> GatedComponent:
+def component_of(
+    problem: GatedReLUProblem, number: int, X: Any, known: Blocks | None, tol: float, state: State | None = None
+) -> GatedComponent:
     """The component with the method that suits its terms.
 
     Parameters
@@ -70,6 +73,10 @@ def component_of(problem: GatedReLUProblem, number: int, X: Any, known: Blocks |
     X : tensor (n, D)
     known : Blocks or None
         Where to start.
+    tol : float
+        Relative gap to be proven.
+    state : State, optional
+        Where the solve at a nearby beta ended; ignored unless it has a multiplier for every term.
     """
     component = problem.components[number]
     start = np.zeros((len(component.outputs), problem.n_gates, X.shape[1]))
@@ -78,8 +85,15 @@ def component_of(problem: GatedReLUProblem, number: int, X: Any, known: Blocks |
         np.add.at(start, (own.output, own.gate), own.vectors)
     V = torch.as_tensor(start, device=X.device)
     if suits(component):
-        return NewtonComponent(problem, number, X, V)
+        terms = component.terms[0]
+        return NewtonComponent(problem, number, X, V, tol, admitted(state, terms.loss, len(terms.weight)))
     return RobustComponent(problem, number, GatedModel(problem, number, X), V)
+
+
+def states_of(start: Any, components: int) -> Sequence[State | None]:
+    """The states that a solution left, one a component; None where there are none."""
+    states = start.variables.get(KEY) if isinstance(start, Solution) else None
+    return states if states is not None and len(states) == components else [None] * components
 
 
 class _Run(Run):
@@ -92,7 +106,8 @@ class _Run(Run):
         self.most = _MOST_ROUNDS * len(problem.components) if max_iter is None else max_iter
         X = problem.rows.to_torch(device, torch.float64).whole()
         known = None if warm_start is None else problem.blocks_of(network_of(warm_start))[0]
-        self.components = [component_of(problem, number, X, known) for number in range(len(problem.components))]
+        states = states_of(warm_start, len(problem.components))
+        self.components = [component_of(problem, j, X, known, tol, state) for j, state in enumerate(states)]
 
     def solution(self) -> Solution:
         for component in self.components:
@@ -131,5 +146,6 @@ class _Run(Run):
             "weights": weights,
             "blocks": blocks,
             "rounds": sum(component.rounds for component in self.components),
+            KEY: tuple(component.state for component in self.components),
         }
         return self.conclude(solve_time, certificate, network, variables)

@@ -14,6 +14,7 @@ from ..problems.certificate import AtomSet, GateShares
 from ..problems.gated import GatedReLUProblem
 from .gated_maps import GatedMaps
 from .gated_model import Duals, GatedModel
+from .gated_state import State
 from .proximal import Accelerated
 from .semismooth import SemismoothNewton
 
@@ -22,6 +23,15 @@ _STEPS = 30
 
 _NEAR = 0.1
 """Gates with weights above this share of the largest ones are in use."""
+
+_NEAR_BETA, _JOIN = 0.9, 0.95
+"""A working set begins with the gates priced above this share of beta; those above this share of its own prices join."""
+_MOST_WORKING = 0.5
+"""Share of the gates from which all of them are worked on."""
+_SHARE = 0.95
+"""Of the tolerance, at which solves end."""
+_AGAIN = 0.03
+"""Gates outside the working set are priced where the gap over it has fallen to this share."""
 
 
 class GatedComponent:
@@ -55,6 +65,11 @@ class GatedComponent:
     def size(self) -> int:
         """Blocks in use."""
         return int((self.V.norm(dim=2) > 0).sum())
+
+    @property
+    def state(self) -> State | None:
+        """What a solve at a nearby beta starts from beside the weights, if the method has such."""
+        return None
 
     def advance(self) -> None:
         """One round of the method, and what it proves."""
@@ -97,28 +112,107 @@ class GatedComponent:
 
 
 class NewtonComponent(GatedComponent):
-    """A component solved by the semismooth Newton method."""
+    """A component solved by the semismooth Newton method.
 
-    def __init__(self, problem: GatedReLUProblem, number: int, X: Any, V: Any):
+    From weights that are not zero the method works on the gates that they use or that are priced near beta. The others are
+    priced where the gap over this working set meets the tolerance or has fallen to a share of what it was; if there are
+    prices above those of the working set, their gates join.
+
+    Parameters
+    ----------
+    problem : GatedReLUProblem
+    number : int
+    X : tensor (n, D)
+    V : tensor (outputs, P, D)
+        Weights to start from.
+    tol : float
+        Relative gap to be proven.
+    state : State, optional
+        Where the solve at a nearby beta ended.
+    """
+
+    def __init__(self, problem: GatedReLUProblem, number: int, X: Any, V: Any, tol: float, state: State | None = None):
         super().__init__(problem, number, V)
-        component = problem.components[number]
-        maps = GatedMaps(component.terms[0], component.directions, problem.active, X)
-        self.method = SemismoothNewton(maps, component.terms[0].loss, problem.beta, V)
+        component, beta, self.tol = problem.components[number], problem.beta, tol
+        self.maps = GatedMaps(component.terms[0], component.directions, problem.active, X)
+        self.method = SemismoothNewton(self.maps, component.terms[0].loss, beta, V, state)
         if self.method.first < self.upper:
             self.upper, self.best = self.method.first, V
+        self.gates: Any = None
+        self.inside, self._priced = self.lower, 1.0
         self._look()
+        used = (V != 0).any(2).any(0)
+        if self.gap > tol and (state is not None or bool(used.any())):
+            self._work_on(used | (self.method.q.norm(dim=2).amax(0) > _NEAR_BETA * beta), self.method.q)
+
+    def size(self) -> int:
+        """Blocks in use."""
+        return sum(len(used) for used in self.method.used)
 
     def advance(self) -> None:
         """One Newton step or proximal point."""
-        self.method.advance(max(self.upper - self.lower, 1e-14 * self.scale))
+        self.method.advance(max(self.upper - self.inside, 1e-14 * self.scale))
         self.rounds += 1
         self._look()
 
+    @property
+    def state(self) -> State:
+        """Where the method stands."""
+        return self.method.state
+
     def _look(self) -> None:
+        """Objective, the bound over the working set, and the prices of the other gates where they are due."""
         method = self.method
-        self.V = method.S
-        duals = Duals([method.z[None]], [None], [None], [None])
-        self._keep(method.objective(), self.V, duals, float(method.q.norm(dim=2).max()))
+        value, kappa = method.objective(), float(torch.linalg.vector_norm(method.q, dim=2).max())
+        if value < self.upper:
+            self.upper, self.best = value, self._whole(method.S)
+        bound_ = self._bound(method.z, kappa)
+        if self.gates is None:
+            self._prove(bound_)
+        elif bound_ > self.inside:
+            self.inside = bound_
+            gap = (self.upper - bound_) / self.scale
+            if gap <= max(_SHARE * self.tol, _AGAIN * self._priced):
+                self._priced = gap
+                self._price(kappa)
+
+    def _price(self, kappa: float) -> None:
+        """The bound at the prices of all gates, and a larger working set if some are above the largest of its own, kappa."""
+        q = self.maps.backward(self.maps.weight * self.method.z)
+        prices = q.norm(dim=2).amax(0)
+        self._prove(self._bound(self.method.z, max(float(prices.max()), kappa)))
+        near = prices > _JOIN * min(kappa, self.problem.beta)
+        if self.gap > _SHARE * self.tol and bool((prices > kappa).any()):
+            near[self.gates] = True
+            self._work_on(near, q)
+
+    def _work_on(self, chosen: Any, q: Any) -> None:
+        """Go on over some gates (all, if they are many), which V and S are zero outside of."""
+        V = self._whole(self.method.V)
+        few = int(chosen.sum()) <= _MOST_WORKING * len(chosen)
+        self.gates = torch.nonzero(chosen)[:, 0] if few else None
+        where = self.gates if few else slice(None)
+        self.method.change(self.maps.over(where), V[:, where], q[:, where])
+        self.inside, self._priced = self.lower, self.gap
+
+    def _whole(self, part: Any) -> Any:
+        """Weights of all gates."""
+        if self.gates is None:
+            return part
+        whole = torch.zeros_like(self.best)
+        whole[:, self.gates] = part
+        return whole
+
+    def _bound(self, z: Any, kappa: float) -> float:
+        """The bound that multipliers prove if kappa is the largest price."""
+        atoms = [Atoms(self.exact_terms[0], z.cpu().numpy()[None, None], None, None)]
+        return bound.scaled_value(atoms, kappa, self.problem.beta)[0]
+
+    def _prove(self, value: float) -> None:
+        """Remember a bound and its multipliers if it is the best so far."""
+        if max(value, 0.0) > self.lower:
+            self.lower, self.duals = max(value, 0.0), Duals([self.method.z[None]], [None], [None], [None])
+        self.inside = max(self.inside, self.lower)
 
 
 class GradientComponent(GatedComponent):

@@ -7,6 +7,7 @@ n x P is ever formed beside the patterns.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,12 @@ class GatedMaps:
 
     def _tensor(self, values: Any) -> Any:
         return torch.as_tensor(values, device=self.X.device)
+
+    def over(self, gates: Any) -> GatedMaps:
+        """The maps of some gates."""
+        own = copy.copy(self)
+        own.active = self.active[:, gates]
+        return own
 
     def to_groups(self, f: Any) -> Any:
         """sign_g E_g'f_i, (g,), of values at the rows (n, outputs)."""

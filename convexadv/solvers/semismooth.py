@@ -16,15 +16,20 @@ as exact as the weights.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..losses import Loss
 from .gated_maps import GatedMaps
 from .gated_newton import Shrunk, solve
+from .gated_state import State
 
 _SIGMA = 20.0
+_SIGMA_AGAIN = 0.03
+"""Share of the last sigma with which a solve begins that starts where another one ended."""
+_MOST_AGAIN = 1e4
+"""Of this sigma, relative to the first one of a solve that starts anew, which is the least."""
 _MOST_SIGMA = 1e10
 """Relative to the first one."""
 _INNER, _INNER_SHARP = 0.5, 0.1
@@ -97,32 +102,69 @@ class SemismoothNewton:
     beta : float
     V : tensor (outputs, P, D)
         Weights to start from.
+    state : State, optional
+        Multipliers and, for losses without a kink, sigma to start from.
     """
 
-    def __init__(self, maps: GatedMaps, loss: Loss, beta: float, V: Any):
+    def __init__(self, maps: GatedMaps, loss: Loss, beta: float, V: Any, state: State | None = None):
         self.maps, self.exact, self.beta, self.V = maps, loss, beta, V
         self.weight, self.offset = maps.weight, maps.offset
         u = self.offset - maps.forward(V)
         self.first = float((self.weight * loss.value(u)).sum()) + beta * float(V.norm(dim=2).sum())
-        self.loss = Smoothed(loss, 0.5 * loss.derivative(u))
-        self.z = self.loss.derivative(u)
+        self.z = loss.derivative(u)
+        self.loss = Smoothed(loss, 0.5 * self.z)
         self.q = maps.backward(self.weight * self.z)
-        seen = maps.forward(self.q)
-        curvature = self.weight * (1.0 if loss.sharp else self.loss.slope(self.z))
-        size = float((curvature * seen * seen).sum()) / max(float((self.q * self.q).sum()), 1e-300)
-        self.sigma = _SIGMA / max(size, 1e-300)
+        self.sigma = self._first_sigma()
+        if state is not None:
+            self._resume(state)
         self._most_sigma, self._inner = _MOST_SIGMA * self.sigma, 0
         self._share = _INNER_SHARP if loss.sharp else _INNER
         self._growth = _GROWTH_SHARP if loss.sharp else _GROWTH
+        self.used: list[Any] = []
+        self.refresh()
+
+    def _first_sigma(self) -> float:
+        """In units of the curvature of the loss along q, or along that of equal multipliers where q is zero."""
+        q = self.q if bool(self.q.any()) else self.maps.backward(self.weight)
+        seen = self.maps.forward(q)
+        curvature = self.weight * (1.0 if self.exact.sharp else self.loss.slope(self.z))
+        size = float((curvature * seen * seen).sum()) / max(float((q * q).sum()), 1e-300)
+        return _SIGMA / max(size, 1e-300)
+
+    def _resume(self, state: State) -> None:
+        """Multipliers of a state if they prove more than those of V, and sigma unless the loss has a kink."""
+        z = torch.as_tensor(state.z, device=self.V.device)
+        q = self.maps.backward(self.weight * z)
+        if self._proven(z, q) <= self._proven(self.z, self.q):
+            return
+        self.z, self.q, self.loss.centre = z, q, z
+        if not self.exact.sharp:
+            self.sigma *= min(max(1.0, _SIGMA_AGAIN * state.sigma / self.sigma), _MOST_AGAIN)
+
+    def _proven(self, z: Any, q: Any) -> float:
+        """The bound of multipliers, scaled down where prices q are above beta."""
+        scaled = min(1.0, self.beta / max(float(torch.linalg.vector_norm(q, dim=2).max()), 1e-300)) * z
+        return float((self.weight * (scaled * self.offset - self.exact.conjugate(scaled))).sum())
+
+    @property
+    def state(self) -> State:
+        """Where the method stands."""
+        return State(self.z.cpu().numpy(), self.sigma)
+
+    def change(self, maps: GatedMaps, V: Any, q: Any) -> None:
+        """Go on over other gates, which include all those in use."""
+        self.maps, self.V, self.q = maps, V, q
+        self.used = []
         self.refresh()
 
     def refresh(self) -> None:
         """Shrunk weights at z, the gates they use, and the arguments of the loss there."""
         self.W = self.V + self.sigma * self.q
-        self.norms = self.W.norm(dim=2)
+        self.norms = torch.linalg.vector_norm(self.W, dim=2)
         self.factor = (1.0 - self.sigma * self.beta / self.norms.clamp_min(1e-300)).clamp_min(0.0)
-        self.used = [torch.nonzero(own > 0)[:, 0] for own in self.factor]
-        self.patterns = [self.maps.active[:, own] for own in self.used]
+        used = [torch.nonzero(own)[:, 0] for own in self.factor]
+        if not (self.used and all(map(torch.equal, used, self.used))):
+            self.used, self.patterns = used, [self.maps.active[:, own] for own in used]
         self.S = self.W * self.factor[:, :, None]
         weights = [own[used] for own, used in zip(self.S, self.used, strict=True)]
         self.u = self.offset - self.maps.forward(weights, self.patterns)
@@ -157,36 +199,56 @@ class SemismoothNewton:
         model = float((slope * residual * step).sum())
         for _ in range(_LINE_SEARCH):
             new = torch.where(slope > 0, loss.derivative(at + step), self.z)
-            move = new - self.z
-            moved = self.maps.backward(self.weight * move)
-            start = self._derivative(0.0, move, moved)
+            line = self._line(new - self.z)
+            start = line.derivative(0.0)
             if start <= -0.1 * model or not math.isfinite(model):
                 break
             step, model = 0.25 * step, 0.25 * model
-        length = self._length(start, move, moved)
-        self.z, self.q = self.z + length * move, self.q + length * moved
+        length = _length(line, start)
+        self.z, self.q = self.z + length * line.move, self.q + length * line.moved
 
-    def _derivative(self, length: float, move: Any, moved: Any) -> float:
-        """Of the inner problem along the step."""
-        W = self.V + self.sigma * (self.q + length * moved)
-        norms = W.norm(dim=2, keepdim=True)
-        S = W * (1.0 - self.sigma * self.beta / norms.clamp_min(1e-300)).clamp_min(0.0)
-        slope = self.loss.conjugate_derivative(self.z + length * move) - self.offset
-        return float((self.weight * slope * move).sum()) + float((S * moved).sum())
+    def _line(self, move: Any) -> Line:
+        """The inner problem along a step of z."""
+        moved = self.maps.backward(self.weight * move)
+        along = self.sigma * (self.W * moved).sum(2)
+        return Line(self, move, moved, self.norms**2, along, (self.sigma * moved).square().sum(2))
 
-    def _length(self, start: float, move: Any, moved: Any) -> float:
-        """The whole step, or a zero of the derivative before it."""
-        end = self._derivative(1.0, move, moved)
-        if end <= 0.1 * abs(start):
-            return 1.0
-        low, high, at_low, at_high, length = 0.0, 1.0, start, end, 1.0
-        for _ in range(_LINE_SEARCH):
-            length = low + (high - low) * min(max(-at_low / max(at_high - at_low, 1e-300), 0.1), 0.9)
-            value = self._derivative(length, move, moved)
-            if abs(value) <= 0.1 * abs(start):
-                break
-            if value > 0:
-                high, at_high = length, value
-            else:
-                low, at_low = length, value
-        return length
+
+class Line(NamedTuple):
+    """The inner problem along a step: ||W + length sigma moved||^2 = square + 2 length along + length^2 across."""
+
+    method: SemismoothNewton
+    move: Any
+    """(g,) step of z."""
+    moved: Any
+    """(outputs, P, D) step of q."""
+    square: Any
+    along: Any
+    across: Any
+
+    def derivative(self, length: float) -> float:
+        """Of the inner problem by the length."""
+        method = self.method
+        norms = (self.square + length * (2.0 * self.along + length * self.across)).clamp_min(1e-300).sqrt()
+        factor = (1.0 - method.sigma * method.beta / norms).clamp_min(0.0)
+        pull = (factor * (self.along + length * self.across)).sum() / method.sigma
+        slope = method.loss.conjugate_derivative(method.z + length * self.move) - method.offset
+        return float((method.weight * slope * self.move).sum() + pull)
+
+
+def _length(line: Line, start: float) -> float:
+    """The whole step, or a zero of the derivative before it."""
+    end = line.derivative(1.0)
+    if end <= 0.1 * abs(start):
+        return 1.0
+    low, high, at_low, at_high, length = 0.0, 1.0, start, end, 1.0
+    for _ in range(_LINE_SEARCH):
+        length = low + (high - low) * min(max(-at_low / max(at_high - at_low, 1e-300), 0.1), 0.9)
+        value = line.derivative(length)
+        if abs(value) <= 0.1 * abs(start):
+            break
+        if value > 0:
+            high, at_high = length, value
+        else:
+            low, at_low = length, value
+    return length
