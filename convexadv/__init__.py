@@ -49,6 +49,7 @@ _HOMES = {
     "InputError": "errors",
     "FileFormatError": "errors",
     "CertificateError": "errors",
+    "ProcessError": "errors",
     "SolverUnavailableError": "errors",
 }
 

@@ -2,16 +2,73 @@
 
 
 class InputError(ValueError):
-    """An argument or a data set that cannot be used as given."""
+    """An argument or a data set that cannot be used as given.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> try:
+    ...     ca.PolynomialProblem([[1.0], [2.0]], [0, 1], radius=-1.0)
+    ... except ca.InputError as error:
+    ...     print(error)
+    radius contains -1; finite values of zero or more are needed.
+    """
 
 
 class FileFormatError(InputError):
-    """A file that is truncated, of another kind, or from a newer version."""
+    """A file that is truncated, of another kind, or from a newer version.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import convexadv as ca
+    >>> _ = pathlib.Path("network.safetensors").write_text("no network")
+    >>> try:
+    ...     ca.load("network.safetensors")
+    ... except ca.FileFormatError as error:
+    ...     print(str(error)[:59])
+    network.safetensors is truncated or not a safetensors file:
+    """
 
 
 class CertificateError(ValueError):
-    """A certificate that does not belong to the problem or breaks its own conditions."""
+    """A certificate that does not belong to the problem or breaks its own conditions.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> certificate = ca.solve(ca.PolynomialProblem(X, y, beta=0.01)).certificate
+    >>> try:
+    ...     ca.PolynomialProblem(X[:3], y[:3], beta=0.01).lower_bound(certificate)
+    ... except ca.CertificateError as error:
+    ...     print(error)
+    multipliers have shape (1, 1, 4); (samples, 1, 3) is needed.
+    """
 
 
 class SolverUnavailableError(RuntimeError):
-    """A solver that is not installed, not licensed, or cannot hold the problem."""
+    """A solver that is not installed, not licensed, or cannot hold the problem.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> X, y = np.random.default_rng(0).normal(size=(3000, 500)), np.arange(3000) % 2
+    >>> try:
+    ...     ca.solve(ca.PolynomialProblem(X, y, radius=0.1), "CLARABEL")
+    ... except ca.SolverUnavailableError as error:
+    ...     print("needs far more memory than there is" if "GB" in str(error) else error)
+    needs far more memory than there is
+    """
+
+
+class ProcessError(RuntimeError):
+    """One of several processes was lost, or they no longer agree.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> issubclass(ca.ProcessError, RuntimeError)
+    True
+    """

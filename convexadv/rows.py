@@ -6,6 +6,7 @@ not depend on how the rows are stored, and memory stays that of one block beside
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -82,17 +83,35 @@ class Rows:
             return Rows([convert(source) for source in self._sources], lambda block: block, self.constant)
         return Rows(self._sources, convert, self.constant)
 
-    def blocks(self) -> Iterator[tuple[slice, Array]]:
-        """Pairs (slice of row numbers, block) in order."""
+    def places(self) -> list[slice]:
+        """Row numbers of every block, in order."""
+        return [place for place, _, _ in self._layout()]
+
+    def _layout(self) -> Iterator[tuple[slice, Any, slice]]:
+        """Row numbers of every block, its source, and where in the source it lies."""
         start = 0
         for source in self._sources:
-            for first in range(0, source.shape[0], self.block_rows):
-                block = self._convert(source[first : first + self.block_rows])
-                if self.constant:
-                    xp = namespace(block)
-                    block = xp.concatenate([block, xp.ones_like(block[:, :1])], 1)
-                yield slice(start, start + block.shape[0]), block
-                start += block.shape[0]
+            size = int(source.shape[0])
+            for first in range(0, size, self.block_rows):
+                last = min(first + self.block_rows, size)
+                yield slice(start + first, start + last), source, slice(first, last)
+            start += size
+
+    def blocks(self) -> Iterator[tuple[slice, Array]]:
+        """Pairs (slice of row numbers, block) in order."""
+        for place, source, part in self._layout():
+            yield place, self._loaded(source, part)
+
+    def readers(self) -> list[tuple[slice, Callable[[], Array]]]:
+        """Pairs (slice of row numbers, function that loads the block) in order; blocks may be loaded in any order."""
+        return [(place, functools.partial(self._loaded, source, part)) for place, source, part in self._layout()]
+
+    def _loaded(self, source: Any, part: slice) -> Array:
+        block = self._convert(source[part])
+        if self.constant:
+            xp = namespace(block)
+            block = xp.concatenate([block, xp.ones_like(block[:, :1])], 1)
+        return block
 
     def largest_norm(self) -> float:
         """Largest Euclidean norm of a row, computed once."""
@@ -106,10 +125,10 @@ class Rows:
         if wanted.dtype.kind not in "iu" or ((wanted < 0) | (wanted >= self.n)).any():
             raise IndexError(f"row numbers from 0 to {self.n - 1} are needed.")
         out = np.empty((len(wanted), self.d))
-        for where, block in self.blocks():
+        for where, load in self.readers():
             here = (wanted >= where.start) & (wanted < where.stop)
             if here.any():
-                part = block[wanted[here] - where.start]
+                part = load()[wanted[here] - where.start]
                 out[here] = part.cpu().numpy() if is_tensor(part) else part
         return out
 

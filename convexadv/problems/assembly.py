@@ -29,7 +29,7 @@ def _regression(problem: Problem, output: int) -> Component:
     one = np.ones_like(target)
 
     def build(radius: np.ndarray, weight: np.ndarray) -> TermSet:
-        if (radius > 0).any():
+        if problem.together.any(bool((radius > 0).any())):
             return _terms(
                 WORST_SQUARED,
                 np.arange(len(target)),
@@ -107,8 +107,8 @@ def _joint(problem: Problem) -> Component:
 
 def _mixed(problem: Problem, build) -> list[TermSet]:
     """Robust terms, and clean terms beside them where the losses are mixed."""
-    weight = problem.sample_weight / problem.sample_weight.sum()
-    theta = problem.clean_weight if (problem.radius > 0).any() else 0.0
+    weight = problem.sample_weight / problem.total_weight
+    theta = problem.clean_weight if problem.largest_radius() > 0 else 0.0
     terms = [build(problem.radius, (1.0 - theta) * weight)] if theta < 1.0 else []
     if theta > 0.0:
         terms.append(build(np.zeros_like(problem.radius), theta * weight))

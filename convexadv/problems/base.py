@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import CertificateError, InputError
 from ..losses import Loss, get_loss
+from ..processes import Together, together
 from ..rows import Rows, check_finite
 from . import labels
 from .assembly import assemble
@@ -44,29 +46,52 @@ class Problem:
     margin_curve: tuple[np.ndarray, float] | None = None
 
     def _set_data(
-        self, X: Any, y: Any, *, radius: Any, beta: float, loss: str | Loss, multiclass: str, sample_weight: Any
+        self,
+        X: Any,
+        y: Any,
+        *,
+        radius: Any,
+        beta: float,
+        loss: str | Loss,
+        multiclass: str,
+        sample_weight: Any,
+        process_group: Any = None,
     ) -> None:
+        self.together = together(process_group)
         self.rows = Rows.of(X)
         check_finite(self.rows)
         n = self.rows.n
+        widths = set(self.together.gather(self.rows.d))
+        if len(widths) > 1:
+            raise InputError(f"the processes have rows of {sorted(widths)} columns; all need the same number.")
         self.loss = get_loss(loss)
         self.multiclass = choice("multiclass", multiclass, MULTICLASS)
         self.beta = labels.number("beta", beta)
         self.radius = labels.per_row("radius", radius, n)
         self.sample_weight = labels.per_row("sample_weight", 1.0 if sample_weight is None else sample_weight, n)
-        if not self.sample_weight.sum() > 0:
+        self.total_weight = self.together.sum(float(self.sample_weight.sum()))
+        if not self.total_weight > 0:
             raise InputError("sample_weight sums to zero; at least one row needs a positive weight.")
         self.classes: np.ndarray | None
         if self.loss.regression:
             self.classes, self.targets = None, labels.targets(y, n)
             self.n_outputs = self.targets.shape[1]
         else:
-            self.classes, self.targets = labels.class_labels(y, n)
+            self.classes, self.targets = labels.class_labels(y, n, self.together)
             self.n_outputs = 1 if len(self.classes) == 2 else len(self.classes)
 
     def _assemble(self) -> None:
         self.components = assemble(self)
         self._terms: list[list[Terms]] | None = None
+        self._zero_objective: float | None = None
+
+    def largest_radius(self) -> float:
+        """Largest radius of a ball, in every process."""
+        return self.together.largest(float(self.radius.max()))
+
+    def largest_norm(self) -> float:
+        """Largest Euclidean norm of a row, in every process."""
+        return self.together.largest(self.rows.largest_norm())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -131,12 +156,15 @@ class Problem:
 
     def zero_objective(self) -> float:
         """Objective of the zero network: the losses at margin zero."""
-        total = 0.0
-        for number in range(len(self.components)):
-            for terms in self.arrays(number):
-                if not terms.hard:
-                    total += float(terms.weight @ terms.loss.group_value(terms.offset))
-        return total
+        if self._zero_objective is None:
+            losses = [
+                float(terms.weight @ terms.loss.group_value(terms.offset))
+                for number in range(len(self.components))
+                for terms in self.arrays(number)
+                if not terms.hard
+            ]
+            self._zero_objective = self.together.sum(math.fsum(losses))
+        return self._zero_objective
 
     def gap(self, upper: float, lower: float) -> float:
         """Relative gap (upper - lower) / max(abs(upper), 1e-3 objective(0)).

@@ -14,6 +14,7 @@ import math
 from typing import NamedTuple
 
 from .._arrays import Array, namespace
+from ..processes import ALONE, Together
 from ..quadratics import SphereMaximum, sphere_extremes
 from .terms import Terms
 
@@ -103,6 +104,26 @@ def _device(array: Array) -> dict:
     return {"device": array.device} if namespace(array).__name__ == "torch" else {}
 
 
+def everywhere(moment_list: list[Moment], mass: float, together: Together) -> tuple[list[Moment], float]:
+    """Moments and mass of the rows of all processes, from those of each."""
+    if together.size == 1:
+        return moment_list, mass
+    xp, d = namespace(moment_list[0].matrix), len(moment_list[0].vector)
+    flat = [
+        part
+        for matrix, vector, constant in moment_list
+        for part in (matrix.reshape(-1), vector, xp.reshape(constant, (1,)))
+    ]
+    flat.append(0.0 * flat[1][:1] + mass)
+    whole = together.total(xp.concatenate(flat))
+    size = d * d + d + 1
+    result = []
+    for start in range(0, len(moment_list) * size, size):
+        part = whole[start : start + size]
+        result.append(Moment(part[: d * d].reshape(d, d), part[d * d : -1], part[-1]))
+    return result, float(whole[-1])
+
+
 def largest_atoms(moment_list: list[Moment], candidates: int = 0) -> list[SphereMaximum]:
     """kappa and maximisers of every output."""
     return [sphere_extremes(*moment, candidates=candidates) for moment in moment_list]
@@ -113,28 +134,48 @@ def mass(atoms: list[Atoms]) -> float:
     return sum(float((abs(atom.multipliers) * atom.of_groups(atom.terms.weight)).sum()) for atom in atoms)
 
 
+class Share(NamedTuple):
+    """What the atoms of some groups add to the dual objective, (g,) each."""
+
+    terms: Terms
+    total: Array
+    """Sum of the multipliers over alternatives and samples."""
+    gain: Array
+    """Sum of multiplier * (offset - curvature E||e||^2)."""
+    size: Array
+    """Sum of |multiplier * offset| + |gain|, the scale of its rounding."""
+
+
 def scaled_value(atoms: list[Atoms], kappa: float, beta: float) -> tuple[float, float]:
     """The best bound over the scaling t, and t."""
-    groups = _groups(atoms)
-    linear = sum(float((terms.weight * gain).sum()) for terms, _, gain, _ in groups)
+    return scaled_shares(shares(atoms), kappa, beta)
+
+
+def scaled_shares(parts: list[Share], kappa: float, beta: float, together: Together = ALONE) -> tuple[float, float]:
+    """The best bound over the scaling t, and t; ``together`` joins the sums of several processes."""
+    local = [float((part.terms.weight * part.gain).sum()) for part in parts]
+    linear = together.sum(math.fsum(local))
     limit = beta / kappa if kappa > 0 else math.inf
-    for terms, total, *_ in groups:
-        top = float(total.max()) if len(total) else 0.0
-        if math.isfinite(terms.loss.upper) and top > 0:
-            limit = min(limit, terms.loss.upper / top)
-    t = _best_scaling(groups, linear, limit)
+    tops = [
+        part.terms.loss.upper / float(part.total.max())
+        for part in parts
+        if math.isfinite(part.terms.loss.upper) and len(part.total) and float(part.total.max()) > 0
+    ]
+    limit = together.smallest(min([limit, *tops]))
+    t = _best_scaling(parts, linear, limit, together)
     if not math.isfinite(kappa):
         return 0.0, 0.0  # every objective is at least zero
     if t == 0.0 or math.isinf(t):
         return (math.inf if t else 0.0), t
-    conjugates = sum(float((terms.weight * terms.loss.conjugate(t * total)).sum()) for terms, total, *_ in groups)
-    size = sum(float((terms.weight * size).sum()) for terms, _, _, size in groups)
+    own = [float((part.terms.weight * part.terms.loss.conjugate(t * part.total)).sum()) for part in parts]
+    conjugates = together.sum(math.fsum(own))
+    size = together.sum(math.fsum(float((part.terms.weight * part.size).sum()) for part in parts))
     return t * linear - conjugates - _ROUNDING * (t * size + abs(conjugates)), t
 
 
-def _groups(atoms: list[Atoms]) -> list[tuple]:
-    """(terms, total multiplier, gain sum z (offset - curvature E||e||^2), size sum |z offset|) a group, merged by terms."""
-    merged: dict[int, list] = {}
+def shares(atoms: list[Atoms]) -> list[Share]:
+    """The atoms of every set of terms together."""
+    merged: dict[int, Share] = {}
     for atom in atoms:
         terms = atom.terms
         gain = (atom.multipliers * atom.of_groups(terms.offset)).sum(0).sum(0)
@@ -144,14 +185,14 @@ def _groups(atoms: list[Atoms]) -> list[tuple]:
             gain = gain - atom.of_groups(terms.curvature) * (atom.multipliers * square).sum(0).sum(0)
         total = atom.multipliers.sum(0).sum(0)
         size = abs(atom.multipliers * atom.of_groups(terms.offset)).sum(0).sum(0) + abs(gain)
-        if id(terms) not in merged:
-            merged[id(terms)] = [terms, *(0.0 * terms.weight for _ in range(3))]
-        for place, values in ((1, total), (2, gain), (3, size)):
-            if atom.groups is None:
-                merged[id(terms)][place] = merged[id(terms)][place] + values
-            else:
-                _add_at(merged[id(terms)][place], atom.groups, values)
-    return [tuple(entry) for entry in merged.values()]
+        old = merged.get(id(terms)) or Share(terms, *(0.0 * terms.weight for _ in range(3)))
+        if atom.groups is None:
+            merged[id(terms)] = Share(terms, old.total + total, old.gain + gain, old.size + size)
+            continue
+        for array, values in zip(old[1:], (total, gain, size), strict=True):
+            _add_at(array, atom.groups, values)
+        merged[id(terms)] = old
+    return list(merged.values())
 
 
 def _add_at(array: Array, index: Array, values: Array) -> None:
@@ -161,17 +202,19 @@ def _add_at(array: Array, index: Array, values: Array) -> None:
         namespace(array).add.at(array, index, values)
 
 
-def _best_scaling(groups: list[tuple], linear: float, limit: float) -> float:
+def _best_scaling(parts: list[Share], linear: float, limit: float, together: Together) -> float:
+    curved = [part for part in parts if not (part.terms.hard or part.terms.loss.name == "hinge")]
+
     def slope(t: float) -> float:
-        return linear - sum(
-            float((terms.weight * total * terms.loss.conjugate_derivative(t * total)).sum())
-            for terms, total, *_ in groups
-            if not (terms.hard or terms.loss.name == "hinge")
+        own = math.fsum(
+            float((part.terms.weight * part.total * part.terms.loss.conjugate_derivative(t * part.total)).sum())
+            for part in curved
         )
+        return linear - together.sum(own)
 
     if limit <= 0.0 or slope(0.0) <= 0.0:
         return 0.0
-    if all(terms.hard or terms.loss.name == "hinge" for terms, *_ in groups):
+    if not together.any(bool(curved)):
         return limit
     low, high = 0.0, min(limit, 1.0)
     while high < limit and slope(high) > 0.0:

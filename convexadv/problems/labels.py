@@ -8,6 +8,7 @@ import numpy as np
 
 from .._arrays import to_numpy
 from ..errors import InputError
+from ..processes import ALONE, Together
 
 
 def per_row(name: str, value: Any, n: int) -> np.ndarray:
@@ -39,8 +40,8 @@ def number(name: str, value: Any, low: float = 0.0, high: float = np.inf) -> flo
     return result
 
 
-def class_labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted classes and the class number of every row.
+def class_labels(y: Any, n: int, together: Together = ALONE) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted classes of the rows of all processes, and the class number of every row.
 
     Raises
     ------
@@ -53,12 +54,12 @@ def class_labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     if labels.dtype == object and any(label is None or label != label for label in labels):
         raise InputError("y contains missing labels; every row needs a label.")
     try:
-        classes, numbers = np.unique(labels, return_inverse=True)
+        classes = np.unique(np.concatenate(together.gather(np.unique(labels))))
     except TypeError:
         raise InputError("y mixes labels that cannot be sorted, such as text and numbers; use one type.") from None
     if len(classes) < 2:
         raise InputError(f"y holds the single class {classes.tolist()[0]!r}; at least two classes are needed.")
-    return classes, numbers.reshape(-1)
+    return classes, np.searchsorted(classes, labels)
 
 
 def targets(y: Any, n: int) -> np.ndarray:

@@ -2,6 +2,7 @@ r"""The training problem of two-layer polynomial networks: data, objective value
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..rows import Rows
 from . import bound, labels
 from .base import Evaluation, Problem, choice, normalised
 from .certificate import OptimalityCertificate
+from .chunks import Chunk, chunked
 from .checking import checked_atoms, network_weights
 from .forms import QuadraticForms
 from .terms import Component
@@ -60,11 +62,26 @@ class PolynomialProblem(Problem):
         Constraint worst-case margin >= m, on all rows or on some (mask or row numbers), beside the loss.
     margin_curve : float or (rows, float), optional
         Constraint y f(x + delta) >= m (1 - ||delta||^2/r^2) for every delta in the ball.
+    process_group : torch.distributed.ProcessGroup or True, optional
+        X, y and all per-row arguments are the rows of this process; the problem is that of the rows of all processes of
+        the group (True: the default group). Objectives and bounds are those of the whole, and every process has to ask
+        for them. A certificate holds the rows of its process.
 
     Raises
     ------
     InputError
         One sentence on the first argument that cannot be used.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> problem = ca.PolynomialProblem(X, y, radius=0.2, beta=0.01)
+    >>> problem.zero_objective()  # the hinge loss of the zero network
+    1.0
+    >>> solution = ca.solve(problem)
+    >>> bool(solution.lower_bound <= problem.objective(solution.network) <= 0.6)
+    True
     """
 
     def __init__(
@@ -83,8 +100,18 @@ class PolynomialProblem(Problem):
         clean_weight: float = 0.0,
         hard_margin: Any = None,
         margin_curve: Any = None,
+        process_group: Any = None,
     ):
-        self._set_data(X, y, radius=radius, beta=beta, loss=loss, multiclass=multiclass, sample_weight=sample_weight)
+        self._set_data(
+            X,
+            y,
+            radius=radius,
+            beta=beta,
+            loss=loss,
+            multiclass=multiclass,
+            sample_weight=sample_weight,
+            process_group=process_group,
+        )
         self.norm = choice("norm", norm, NORMS)
         self.activation = _activation(activation)
         self.scale = None if scale is None else _scale(scale, self.rows.d)
@@ -119,18 +146,33 @@ class PolynomialProblem(Problem):
             or an input scaling of its own.
         """
         neurons, coefficients = network_weights(self, network)
-        products = self.rows.times(neurons.T)
-        loss, violation = 0.0, 0.0
-        for number_, component in enumerate(self.components):
-            forms = self.forms(neurons, coefficients[:, component.outputs] @ component.directions.T)
-            for terms in self.arrays(number_):
-                shortfall = terms.offset - forms.worst_case(products, terms).margin
-                if terms.hard:
-                    violation = max(violation, float((shortfall / terms.offset).max(initial=0.0)))
-                else:
-                    loss += float(terms.weight @ terms.loss.group_value(shortfall))
+        forms = [
+            self.forms(neurons, coefficients[:, component.outputs] @ component.directions.T)
+            for component in self.components
+        ]
+        losses, violation = [], 0.0
+        for (_, block), chunk in zip(self.rows.blocks(), self.chunks(), strict=True):
+            products = block @ neurons.T
+            for number_, form in enumerate(forms):
+                for _, terms in chunk.present(number_):
+                    shortfall = terms.offset - form.worst_case(products, terms).margin
+                    if terms.hard:
+                        violation = max(violation, float((shortfall / terms.offset).max(initial=0.0)))
+                    else:
+                        losses.append(float(terms.weight @ terms.loss.group_value(shortfall)))
+        loss, violation = self.together.sum(math.fsum(losses)), self.together.largest(violation)
         penalty = float(np.abs(coefficients).sum())
         return Evaluation(loss + self.beta * penalty, loss, penalty, violation)
+
+    def chunks(self) -> list[Chunk]:
+        """The terms row block by row block, as NumPy arrays."""
+        if self._chunks is None:
+            self._chunks = chunked(self.rows, self.components, np.asarray)
+        return self._chunks
+
+    def _assemble(self) -> None:
+        super()._assemble()
+        self._chunks: list[Chunk] | None = None
 
     def forms(self, neurons: Any, weights: Any, scale: Any = None) -> QuadraticForms:
         """The quadratic forms of neurons and direction weights in this problem's ball."""
@@ -172,19 +214,38 @@ class PolynomialProblem(Problem):
         convert = _like(atoms[0].multipliers)
         directions = convert(component.directions)
         scale = None if self.scale is None else convert(self.scale)
-        extremes = bound.largest_atoms(bound.moments(rows, directions, atoms, self.activation, scale), candidates)
-        rounding = (
-            2e-16 * 16 * bound.mass(atoms) * self._largest_atom_entry() * float(np.abs(component.directions).max())
-        )
+        moments = bound.moments(rows, directions, atoms, self.activation, scale)
+        moments, mass = bound.everywhere(moments, bound.mass(atoms), self.together)
+        return self.bound_of(component, moments, bound.shares(atoms), mass, candidates)
+
+    def bound_of(
+        self, component: Component, moments: list, shares: list, mass: float, candidates: int = 0
+    ) -> tuple[float, list, float]:
+        """Bound of one component, its largest atoms and the scaling, from the moments of all rows.
+
+        Parameters
+        ----------
+        component : Component
+        moments : list of Moment
+            Of every output, of all rows of all processes.
+        shares : list of Share
+            Of the rows of this process.
+        mass : float
+            Sum of weight * |multiplier| over all rows.
+        candidates : int
+            Further stationary directions to report.
+        """
+        extremes = bound.largest_atoms(moments, candidates)
+        rounding = 2e-16 * 16 * mass * self._largest_atom_entry() * float(np.abs(component.directions).max())
         kappa = max(float(extreme.value) for extreme in extremes) + rounding
-        value, t = bound.scaled_value(atoms, kappa, self.beta)
+        value, t = bound.scaled_shares(shares, kappa, self.beta, self.together)
         return value, extremes, t
 
     def _largest_atom_entry(self) -> float:
         a, b, c = self.activation
-        reach = self.rows.largest_norm() + self.radius.max() * (1.0 if self.scale is None else self.scale.max())
+        reach = self.largest_norm() + self.largest_radius() * (1.0 if self.scale is None else self.scale.max())
         if self.norm == "linf":
-            reach += self.radius.max() * self.rows.d**0.5
+            reach += self.largest_radius() * self.rows.d**0.5
         return abs(a) * reach**2 + abs(b) * reach + abs(c)
 
 
