@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 THREADS := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types notebooks docs clean
+.PHONY: help demo test lint format types notebooks docs wheel clean
 
 help:
 	@echo "make demo       train a robust network on the Wisconsin breast cancer data; results in demo/"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint       check style and format   make format   mend both"
 	@echo "make types      check types              make notebooks   run every notebook"
 	@echo "make docs       build the reference into build/docs; a parameter without an explanation is an error"
+	@echo "make wheel      build wheel and sdist, install the wheel into an empty environment and try it there"
 	@echo "make clean      remove what these commands made, the virtual environment too"
 
 $(READY): setup.cfg constraints.txt
@@ -46,6 +47,16 @@ notebooks: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+
+# Some minutes without pip's cache: torch is downloaded again. The environment lies outside of the repository and is removed.
+wheel: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	set -e; there=$$(mktemp -d); trap 'rm -rf "$$there"' EXIT; \
+	$(PYTHON) -m venv "$$there/venv"; \
+	"$$there/venv/bin/python" -m pip install --disable-pip-version-check -q dist/*.whl -c constraints.txt; \
+	cp tools/smoke.py "$$there"; cd "$$there"; \
+	env -u PYTHONPATH PATH="$$there/venv/bin:$$PATH" $(THREADS) venv/bin/python smoke.py
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -55,6 +55,14 @@ class GatedReLUNetwork(Network):
     ------
     InputError
         If shapes do not fit or a weight or gate is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.GatedReLUNetwork(gates=[[1.0, 0.0]], weights=[[0.0, 1.0]])  # x_1 where x_0 >= 0
+    >>> network.scores(np.array([[1.0, 5.0], [-1.0, 5.0]]))
+    array([5., 0.])
     """
 
     _TENSORS = frozenset({"gates", "weights", "gate_biases", "biases", "shift", "scale"})

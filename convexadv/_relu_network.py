@@ -46,6 +46,16 @@ class ReLUNetwork(Network):
     ------
     InputError
         If shapes do not fit or a weight is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0], [-1.0]], [1.0, 1.0], biases=[0.0, 0.0])  # |x|
+    >>> network.scores(np.array([[-3.0], [2.0]]))
+    array([3., 2.])
+    >>> sum(weights.numel() for weights in network.parameters())  # an ordinary torch module
+    6
     """
 
     _TENSORS = frozenset({"neurons", "coefficients", "biases", "shift", "scale"})

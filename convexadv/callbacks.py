@@ -24,8 +24,16 @@ class TensorBoard:
 
     Examples
     --------
-    >>> from torch.utils.tensorboard import SummaryWriter  # doctest: +SKIP
-    >>> solution = convexadv.solve(problem, callback=TensorBoard(SummaryWriter("runs/wdbc")))  # doctest: +SKIP
+    >>> import convexadv as ca
+    >>> from convexadv.callbacks import TensorBoard
+    >>> class Writer:  # torch.utils.tensorboard.SummaryWriter("runs/first") in earnest
+    ...     def add_scalar(self, tag, value, step, walltime=None):
+    ...         self.last = tag
+    >>> callback = TensorBoard(Writer(), tag="first")
+    >>> problem = ca.PolynomialProblem([[1.0], [-1.0]], [1, 0])
+    >>> solution = ca.solve(problem, callback=callback)
+    >>> callback.steps > 0, callback.writer.last
+    (True, 'first/seconds')
     """
 
     def __init__(self, writer: Any, tag: str = "solve"):

@@ -60,6 +60,17 @@ def save_certificate(certificate: Certificate, path: str | os.PathLike[str], pro
         witnesses, does not hold what it was made from, the problem is missing, or the target cannot be created.
     CertificateError
         If the certificate is not one of the problem.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> certificate = ca.certify(network, X, y, radius=0.5)
+    >>> ca.save_certificate(certificate, "proof.safetensors")
+    >>> ca.verify_certificate("proof.safetensors").ok  # with NumPy only
+    True
     """
     if isinstance(certificate, RobustnessCertificate):
         content = pack(_claim(certificate))
@@ -105,6 +116,16 @@ def load_certificate(path: str | os.PathLike[str], problem: Problem | None = Non
         If the file is damaged, of another kind, or from a newer version.
     CertificateError
         If the certificate was made for another problem.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> ca.save_certificate(ca.certify(network, X, y, radius=0.5), "proof.safetensors")
+    >>> ca.load_certificate("proof.safetensors").certified
+    array([ True, False])
     """
     tensors, header = unpack_parts(path)
     if header.get("claim") != "optimality":

@@ -181,6 +181,18 @@ def gated_to_relu(
         If an argument cannot be used, the problem has a ball (the cones keep predictions, not margins over balls), or
         a block is no difference of two vectors of its cone: rows that lie on the hyperplane of the gate in opposite
         directions leave the cone without an interior.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> from convexadv.datasets import load, standardise
+    >>> data = load("wdbc")
+    >>> X, y = standardise(data.X).apply(data.X)[:200], data.y[:200]
+    >>> problem = ca.GatedReLUProblem(X, y, n_gates=5, beta=0.01, loss="squared_hinge")
+    >>> gated = ca.solve(problem).network
+    >>> relu = ca.gated_to_relu(problem, gated).network
+    >>> bool(abs(relu.scores(X) - gated.scores(X)).max() < 1e-8)
+    True
     """
     _check_problem(problem)
     choice("method", method, ("minimal", "fast"))

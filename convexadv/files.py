@@ -56,6 +56,15 @@ def save(network: Network, path: str | os.PathLike[str], /, **metadata: Any) -> 
     InputError
         If the network has no file format, its weights are not valid (not finite, or neurons of a polynomial
         network off the unit sphere by more than 1e-6), the metadata is not JSON, or the target cannot be created.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0], [-1.0]], [1.0, 1.0])
+    >>> ca.save(network, "network.safetensors", trained_on="nothing")
+    >>> ca.load("network.safetensors").metadata["trained_on"]
+    'nothing'
     """
     kind = type(network).__name__
     if KINDS.get(kind) is not type(network):
@@ -103,6 +112,17 @@ def load(path: str | os.PathLike[str]) -> Network:
         or its weights are not valid.
     InputError
         If there is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0], [-1.0]], [1.0, 1.0])
+    >>> ca.save(network, "network.safetensors")
+    >>> again = ca.load("network.safetensors")
+    >>> X = np.array([[-3.0], [2.0]])
+    >>> np.array_equal(again.scores(X), network.scores(X))
+    True
     """
     name = os.fspath(path)
     tensors, text = _read(name)

@@ -32,6 +32,18 @@ def clean_accuracy_scorer() -> Any:
     Returns
     -------
     callable (estimator, X, y, sample_weight=None) -> float from 0 to 1
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn.preprocessing import scale
+    >>> import convexadv as ca
+    >>> from convexadv.model_selection import clean_accuracy_scorer
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = ca.PolynomialClassifier(radius=0.3, beta=0.1, tol=1e-2)
+    >>> bool(cross_val_score(model, scale(X), y, scoring=clean_accuracy_scorer(), cv=3).mean() > 0.9)
+    True
     """
     return _Clean()
 
@@ -60,6 +72,19 @@ def certified_accuracy_scorer(radius: float, norm: str = "l2", **options: Any) -
     ------
     InputError
         If the radius is no number of zero or more; when it is called, if the estimator has no network.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn.preprocessing import scale
+    >>> import convexadv as ca
+    >>> from convexadv.model_selection import certified_accuracy_scorer
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = ca.PolynomialClassifier(radius=0.3, beta=0.1, tol=1e-2)
+    >>> scores = cross_val_score(model, scale(X), y, scoring=certified_accuracy_scorer(radius=0.3), cv=3)
+    >>> bool(scores.mean() > 0.8)
+    True
     """
     return _Certified(number("radius", radius), norm, options)
 
@@ -90,6 +115,20 @@ def attacked_accuracy_scorer(
     ------
     InputError
         If the radius is no number of zero or more; when it is called, if the estimator has no network.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> import convexadv as ca
+    >>> from convexadv.model_selection import attacked_accuracy_scorer, certified_accuracy_scorer
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = ca.PolynomialClassifier(radius=0.3, beta=0.1, tol=1e-2).fit(scale(X), y)
+    >>> attacked, certified = (
+    ...     scorer(radius=0.3)(model, scale(X), y) for scorer in (attacked_accuracy_scorer, certified_accuracy_scorer)
+    ... )
+    >>> 0.8 < certified <= attacked
+    True
     """
     return _Attacked(number("radius", radius), norm, {"method": method, "random_state": random_state, **options})
 
@@ -112,6 +151,19 @@ def network_and_rows(estimator: Any, X: Any) -> tuple[Any, np.ndarray]:
     ------
     InputError
         If the estimator, or the last step of the pipeline, has no ``network_``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> import convexadv as ca
+    >>> from convexadv.model_selection import network_and_rows
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), ca.PolynomialClassifier(beta=0.1, tol=1e-2)).fit(X, y)
+    >>> network, rows = network_and_rows(model, X)
+    >>> bool((network.predict(rows) == model.predict(X)).all())
+    True
     """
     last = estimator
     if hasattr(estimator, "steps"):

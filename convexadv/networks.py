@@ -55,6 +55,14 @@ class PolynomialNetwork(Network):
     ------
     InputError
         If shapes do not fit, a weight is not finite, or a neuron does not have norm one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.PolynomialNetwork([[0.6, 0.8]], [2.0], activation=(1.0, 0.0, 0.0))  # 2 (0.6 x_0 + 0.8 x_1)^2
+    >>> network.scores(np.array([[1.0, 1.0], [4.0, -3.0]])).round(6)
+    array([3.92, 0.  ])
     """
 
     _TENSORS = frozenset({"neurons", "coefficients", "shift", "scale"})

@@ -42,6 +42,17 @@ def export_onnx(network: Network, path: str | os.PathLike[str] | None = None) ->
         If it is another network, or the package onnx is not installed.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0], [-1.0]], [1.0, 1.0])
+    >>> model = ca.export_onnx(network, "network.onnx")
+    >>> import onnxruntime
+    >>> session = onnxruntime.InferenceSession("network.onnx")
+    >>> session.run(["scores"], {"x": np.array([[-3.0], [2.0]])})[0]
+    array([3., 2.])
     """
     try:
         import onnx

@@ -42,6 +42,14 @@ class RegularisationPath:
         beta, radius, problem and :class:`convexadv.Solution` of every solve.
     start_time : float
         Seconds for the zero-solution thresholds, 0 where the betas were given.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> path = ca.regularisation_path(ca.PolynomialProblem(X, y), betas=[0.05, 0.01], radii=[0.0, 0.2])
+    >>> [(row["radius"], row["beta"], row["certified"]) for row in path.accuracies(X, y, radius=0.2)]
+    [(0.0, 0.05, 1.0), (0.0, 0.01, 1.0), (0.2, 0.05, 1.0), (0.2, 0.01, 1.0)]
     """
 
     points: tuple[PathPoint, ...]
@@ -222,6 +230,16 @@ def regularisation_path(
     InputError
         If an argument cannot be used, or the problem's threshold is infinite (hard margins) or zero and no ``betas``
         are given.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> path = ca.regularisation_path(ca.PolynomialProblem(X, y), n_betas=5)
+    >>> path.points[0].solution.network.n_neurons  # it starts where the zero network is optimal
+    0
+    >>> all(point.solution.gap <= 1e-4 for point in path.points)
+    True
     """
     if not isinstance(problem, Problem):
         raise InputError(f"problem is a {type(problem).__name__}; a problem of convexadv is needed.")

@@ -17,7 +17,7 @@ numpydoc_show_class_members = False
 numpydoc_validation_checks = {"PR01", "PR02"}
 # Results are described by their attributes; scikit-learn's methods take X, y and sample_weight.
 numpydoc_validation_exclude = {
-    r"\.(OptimalityCertificate|Solution|Status)$",
+    r"\.(OptimalityCertificate|Solution|Status|AttackResult|RobustnessCertificate|RegularisationPath|Verification|Dataset|Scaling)$",
     r"\.set_\w+_request$",
     r"\.(fit|predict|score|decision_function|predict_proba)$",
 }

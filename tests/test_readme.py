@@ -1,4 +1,4 @@
-"""The README says what the package does: its example, its commands, its codes and its links."""
+"""The README and its pages say what the package does: its example, its commands, its codes, statuses, solvers and links."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from convexadv.cli.parser import build_parser
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = re.findall(r"^    (convexadv .*)$", TEXT, re.MULTILINE)
+COMMAND_LINE, STATUSES, SOLVERS = (
+    (ROOT / "docs" / f"{page}.md").read_text("utf-8") for page in ("command-line", "statuses", "choosing-a-solver")
+)
+COMMANDS = sorted(set(re.findall(r"^    (convexadv .*)$", TEXT + COMMAND_LINE, re.MULTILINE)))
 LINKS = sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)))
 
 
@@ -26,6 +29,15 @@ def test_example_prints_what_is_pasted(capsys: pytest.CaptureFixture[str]) -> No
     for name in ("objective", "lower bound"):
         assert number(name, printed) == pytest.approx(number(name, pasted), rel=2e-4)
     assert accuracies(printed) == pytest.approx(accuracies(pasted), abs=1.0)
+
+
+def test_code_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)):
+        exec(compile(block.replace("n_jobs=2", "n_jobs=1"), f"README.md, block {number}", "exec"), namespace)
+    assert (tmp_path / "optimum.safetensors").exists()
+    assert 0.8 < namespace["search"].best_score_ < 1.0
 
 
 def words(text: str) -> list[str]:
@@ -54,8 +66,9 @@ def test_links_lead_somewhere(link: str) -> None:
 
 
 def test_tables_are_complete() -> None:
-    assert re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE) == [str(code.value) for code in ExitCode]
-    for status in ca.Status:
-        assert f"`{status}`" in TEXT
+    assert re.findall(r"^\| (\d+) \|", COMMAND_LINE, re.MULTILINE) == [str(code.value) for code in ExitCode]
+    rows = " ".join(re.findall(r"^\| (`[^|]*) \|", STATUSES, re.MULTILINE))
+    assert sorted(re.findall(r"`(\w+)`", rows)) == sorted(str(status) for status in ca.Status)
     for solver in ("torch", "auto", "SCS", "CLARABEL", "MOSEK"):
+        assert f'`"{solver}"`' in SOLVERS
         assert f'`"{solver}"`' in TEXT

@@ -15,12 +15,26 @@ _IMAGES = ("mnist", "fashion_mnist", "cifar10")
 
 
 def bundled_names() -> tuple[str, ...]:
-    """Names of the data sets that need no files: those of scikit-learn, and ``wdbc``, the same rows."""
+    """Names of the data sets that need no files: those of scikit-learn, and ``wdbc``, the same rows.
+
+    Examples
+    --------
+    >>> from convexadv.datasets import bundled_names
+    >>> bundled_names()
+    ('wdbc', 'breast_cancer', 'digits', 'wine', 'iris', 'diabetes')
+    """
     return ("wdbc", *BUNDLED)
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Names of all data sets that `load` knows."""
+    """Names of all data sets that `load` knows.
+
+    Examples
+    --------
+    >>> from convexadv.datasets import bundled_names, dataset_names
+    >>> set(bundled_names()) < set(dataset_names())
+    True
+    """
     return (*_UCI, *BUNDLED, *_IMAGES)
 
 
@@ -60,6 +74,12 @@ def load(
         it.
     FileFormatError
         If a file is truncated or not as published.
+
+    Examples
+    --------
+    >>> from convexadv.datasets import load
+    >>> load("wdbc")
+    Dataset('wdbc', 569 rows, 30 features, 2 classes)
     """
     if not isinstance(name, str) or name not in dataset_names():
         close = difflib.get_close_matches(str(name), dataset_names(), n=1)

@@ -25,6 +25,13 @@ class Dataset:
         Names of the classes in the sorted order of their labels; empty for real targets.
     description : str
         What it is, where it comes from and what was done to it.
+
+    Examples
+    --------
+    >>> from convexadv.datasets import load
+    >>> data = load("iris")
+    >>> data.X.shape, data.target_names
+    ((150, 4), ('setosa', 'versicolor', 'virginica'))
     """
 
     name: str

@@ -22,6 +22,14 @@ class Scaling(NamedTuple):
         Subtracted from a row, in the units of the features.
     scale : ndarray of shape (d,)
         Divides the difference, in the units of the features; positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convexadv.datasets import standardise
+    >>> scaling = standardise(np.array([[1.0, 10.0], [3.0, 30.0]]))
+    >>> scaling.shift, scaling.apply(np.array([2.0, 20.0]))
+    (array([ 2., 20.]), array([0., 0.]))
     """
 
     shift: np.ndarray
@@ -53,6 +61,16 @@ def standardise(X: Array) -> Scaling:
     ------
     InputError
         If ``X`` is not a non-empty matrix of finite numbers, or its features are too large for float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convexadv.datasets import standardise
+    >>> X = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> rows = standardise(X).apply(X)
+    >>> rows.round(3)
+    array([[-0.707, -0.707],
+           [ 0.707,  0.707]])
     """
     X = to_numpy(X)
     if X.ndim != 2 or 0 in X.shape or X.dtype.kind not in "biuf":

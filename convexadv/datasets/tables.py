@@ -18,7 +18,7 @@ from .dataset import Dataset
 
 
 def read_table(path: str | os.PathLike[str], target: str | int | None = None, *, header: bool | None = None) -> Dataset:
-    """Read features and targets from a CSV file or a NumPy archive.
+    r"""Read features and targets from a CSV file or a NumPy archive.
 
     Parameters
     ----------
@@ -46,6 +46,15 @@ def read_table(path: str | os.PathLike[str], target: str | int | None = None, *,
     FileFormatError
         If the file is no such table, a feature is not a number (line and column are named), or a value is
         missing or infinite.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from convexadv.datasets import read_table
+    >>> _ = Path("table.csv").write_text("width,length,kind\n1.0,2.0,leaf\n3.0,4.0,stem\n")
+    >>> data = read_table("table.csv", target="kind")
+    >>> data.X.shape, data.y.tolist()
+    ((2, 2), ['leaf', 'stem'])
     """
     path = Path(path)
     return _read_archive(path, target) if path.suffix == ".npz" else _read_csv(path, target, header)

@@ -35,6 +35,14 @@ def from_torch(source: Any, name: str = "torch", batch_size: int = 1024) -> Data
     ------
     InputError
         If the items are no pairs, their sizes differ, there are none, or a feature is not a finite number.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.datasets import from_torch
+    >>> pictures = torch.utils.data.TensorDataset(torch.zeros(5, 2, 3), torch.tensor([0, 1, 0, 1, 0]))
+    >>> from_torch(pictures).X.shape
+    (5, 6)
     """
     from torch.utils.data import DataLoader
 

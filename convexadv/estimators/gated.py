@@ -30,6 +30,16 @@ class GatedReLUClassifier(_Gated, PatternClassifier):
     ----------
     network_, solution_, gap_, n_iter_, n_features_in_, feature_names_in_, classes_
         As of :class:`PolynomialClassifier`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.preprocessing import scale
+    >>> import convexadv as ca
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = ca.GatedReLUClassifier(n_gates=10, beta=0.01).fit(scale(X), y)
+    >>> model.score(scale(X), y) > 0.9, model.gap_ <= 1e-4
+    (True, True)
     """
 
 
@@ -52,4 +62,13 @@ class GatedReLURegressor(_Gated, PatternRegressor):
     ----------
     network_, solution_, gap_, n_iter_, n_features_in_, feature_names_in_
         As of :class:`PolynomialClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> X = np.linspace(-1.0, 1.0, 9)[:, None]
+    >>> model = ca.GatedReLURegressor(n_gates=20, beta=1e-4).fit(X, np.abs(X[:, 0]))
+    >>> model.score(X, np.abs(X[:, 0])) > 0.99
+    True
     """

@@ -134,6 +134,16 @@ class PolynomialRegressor(_Polynomial, ConvexRegressor):
     ----------
     network_, solution_, gap_, n_iter_, n_features_in_, feature_names_in_
         As of :class:`PolynomialClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> X = np.random.default_rng(0).normal(size=(20, 2))
+    >>> y = X[:, 0] * X[:, 1]
+    >>> model = ca.PolynomialRegressor(beta=1e-3).fit(X, y)
+    >>> model.score(X, y) > 0.99, model.gap_ <= 1e-4
+    (True, True)
     """
 
     _problem_parameters = (*ConvexRegressor._problem_parameters, *_OWN)

@@ -51,6 +51,18 @@ class ReLUClassifier(_ReLU, PatternClassifier):
     ----------
     network_, solution_, gap_, n_iter_, n_features_in_, feature_names_in_, classes_
         As of :class:`PolynomialClassifier`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.preprocessing import scale
+    >>> import convexadv as ca
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = ca.ReLUClassifier(n_gates=10, beta=0.01, loss="logistic").fit(scale(X), y)
+    >>> model.score(scale(X), y) > 0.9, model.gap_ <= 1e-4
+    (True, True)
+    >>> model.predict_proba(scale(X)).shape
+    (150, 3)
     """
 
 
@@ -73,4 +85,13 @@ class ReLURegressor(_ReLU, PatternRegressor):
     ----------
     network_, solution_, gap_, n_iter_, n_features_in_, feature_names_in_
         As of :class:`PolynomialClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> X = np.linspace(-1.0, 1.0, 9)[:, None]
+    >>> model = ca.ReLURegressor(n_gates=20, beta=1e-4).fit(X, np.abs(X[:, 0]))
+    >>> model.score(X, np.abs(X[:, 0])) > 0.99
+    True
     """

@@ -29,6 +29,17 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
     Returns
     -------
     matplotlib Axes
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> from convexadv.plotting import plot_accuracy
+    >>> ax = plot_accuracy({"": ca.robust_accuracy(network, X, y, radii=[0.1, 0.5], norm="l2")})
+    >>> ax.get_ylabel()
+    'accuracy'
     """
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 

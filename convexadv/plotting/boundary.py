@@ -56,6 +56,15 @@ def plot_boundary(
     ------
     InputError
         If the network does not take two features, or has no classes.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> from convexadv.plotting import plot_boundary
+    >>> network = ca.solve(ca.PolynomialProblem(X, y, radius=0.2, beta=0.01)).network
+    >>> plot_boundary(network, X, y, radius=0.2).get_title()
+    '0 of 4 balls leave their region'
     """
     X = to_numpy(X, np.float64)
     if network.n_features != 2 or X.ndim != 2 or X.shape[1] != 2:

@@ -31,6 +31,15 @@ def plot_convergence(solution: Any, ax: Any = None, tol: float | None = None) ->
     ------
     InputError
         If the history is empty.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> from convexadv.plotting import plot_convergence
+    >>> solution = ca.solve(ca.PolynomialProblem(X, y, radius=0.2, beta=0.01))
+    >>> plot_convergence(solution, tol=1e-4).get_ylabel()
+    'objective'
     """
     history = getattr(solution, "history", solution)
     if not history:

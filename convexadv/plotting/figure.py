@@ -25,6 +25,13 @@ def new_figure(columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]
     -------
     figure : matplotlib Figure
     axes : list of matplotlib Axes
+
+    Examples
+    --------
+    >>> from convexadv.plotting import new_figure
+    >>> figure, axes = new_figure(columns=2, size=(8.0, 3.0))
+    >>> len(axes), figure.get_size_inches().tolist()
+    (2, [8.0, 3.0])
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -47,6 +54,15 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     ------
     InputError
         If the format is unknown or the file cannot be created.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from convexadv.plotting import new_figure, save_figure
+    >>> figure, (ax,) = new_figure(1, (3.0, 2.0))
+    >>> save_figure(figure, "figure.svg")
+    >>> Path("figure.svg").exists()
+    True
     """
     kind = os.path.splitext(os.fspath(path))[1].lower().removeprefix(".")
     if kind not in ("png", "pdf", "svg"):

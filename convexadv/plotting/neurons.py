@@ -40,6 +40,15 @@ def plot_neurons(network: Any, shape: tuple[int, int], axes: Any = None, *, outp
     ------
     InputError
         If the network has no neurons of that many features, or no such output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> from convexadv.plotting import plot_neurons
+    >>> network = ca.ReLUNetwork(np.eye(3, 4), [1.0, -2.0, 0.5])  # three neurons of pictures of 2 x 2 pixels
+    >>> [ax.get_title() for ax in plot_neurons(network, shape=(2, 2)).ravel()]
+    ['-2', '+1', '+0.5']
     """
     if not hasattr(network, "neurons"):
         raise InputError(f"plot_neurons shows polynomial and ReLU networks, got a {type(network).__name__}.")
@@ -98,6 +107,15 @@ def plot_spectrum(network: Any, ax: Any = None, *, output: int = 0, floor: float
     ------
     InputError
         If the network is of another kind, has no such output, or is zero there.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> from convexadv.plotting import plot_spectrum
+    >>> network = ca.solve(ca.PolynomialProblem(X, y, beta=0.01)).network
+    >>> plot_spectrum(network).get_yscale()
+    'log'
     """
     if not hasattr(network, "activation"):
         raise InputError(f"plot_spectrum shows polynomial networks, got a {type(network).__name__}.")

@@ -35,6 +35,15 @@ def plot_path(path: Any, ax: Any = None) -> Any:
     ------
     InputError
         If the path is empty.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> from convexadv.plotting import plot_path
+    >>> path = ca.regularisation_path(ca.PolynomialProblem(X, y), n_betas=4)
+    >>> [ax.get_ylabel() for ax in plot_path(path).figure.axes]
+    ['objective', 'relative gap', 'neurons']
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -86,6 +95,15 @@ def plot_tradeoff(accuracies: Sequence[dict[str, float]], ax: Any = None) -> Any
     ------
     InputError
         If there are no accuracies, or those of zero networks only.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> from convexadv.plotting import plot_tradeoff
+    >>> path = ca.regularisation_path(ca.PolynomialProblem(X, y), n_betas=4)
+    >>> plot_tradeoff(path.accuracies(X, y, radius=0.2)).get_xlabel()
+    'clean accuracy'
     """
     from matplotlib.ticker import PercentFormatter
 

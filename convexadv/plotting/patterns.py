@@ -32,6 +32,17 @@ def plot_patterns(solution: Any, ax: Any = None, tol: float | None = None) -> An
     ------
     InputError
         If the history is empty.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> from convexadv.datasets import load, standardise
+    >>> data = load("wdbc")
+    >>> X, y = standardise(data.X).apply(data.X)[:200], data.y[:200]
+    >>> from convexadv.plotting import plot_patterns
+    >>> problem = ca.ReLUProblem(X, y, n_gates=4, beta=0.01, loss="squared_hinge")
+    >>> plot_patterns(ca.solve(problem), tol=1e-4).get_ylabel()
+    'active blocks'
     """
     history = getattr(solution, "history", solution)
     if not history:
@@ -85,6 +96,18 @@ def plot_growth(growth: Any, ax: Any = None) -> Any:
     -------
     matplotlib Axes
         The upper part; its figure's last axes are the lower one.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> from convexadv.datasets import load, standardise
+    >>> data = load("wdbc")
+    >>> X, y = standardise(data.X).apply(data.X)[:200], data.y[:200]
+    >>> from convexadv.plotting import plot_growth
+    >>> problem = ca.ReLUProblem(X, y, n_gates=2, beta=0.01, loss="squared_hinge")
+    >>> growth = ca.grow_patterns(problem, rounds=1, candidates=20, tol=1e-3)
+    >>> plot_growth(growth).figure.axes[-1].get_xlabel()
+    'gates'
     """
     ax = axes_or_new(ax, (6.4, 4.6))
     gates, upper, lower, price = (

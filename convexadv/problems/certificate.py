@@ -125,6 +125,17 @@ class OptimalityCertificate:
         Of ReLU programmes.
     shares : tuple of GateShares
         Of robust gated programmes.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> problem = ca.PolynomialProblem(X, y, beta=0.01)
+    >>> certificate = ca.solve(problem).certificate
+    >>> bool(problem.lower_bound(certificate) > 0.1)  # recomputed from X and y, without the solver
+    True
+    >>> bool(problem.lower_bound(certificate) <= problem.objective(ca.PolynomialNetwork([[1.0, 0.0]], [3.0])))
+    True
     """
 
     atoms: tuple[AtomSet, ...]

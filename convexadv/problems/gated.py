@@ -36,6 +36,15 @@ class GatedReLUProblem(PatternProblem):
     ------
     InputError
         One sentence on the first argument that cannot be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> X, y = np.array([[1.0], [2.0], [-1.0], [-2.0]]), np.array([1.0, 2.0, 1.0, 2.0])  # y = |x|
+    >>> problem = ca.GatedReLUProblem(X, y, gates=[[1.0, -1.0]], beta=1e-3, loss="squared")
+    >>> ca.solve(problem).network.scores(X).round(1)
+    array([1., 2., 1., 2.])
     """
 
     def _prepare(self) -> None:

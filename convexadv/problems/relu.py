@@ -65,6 +65,16 @@ class ReLUProblem(PatternProblem):
     ------
     InputError
         One sentence on the first argument that cannot be used.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> problem = ca.ReLUProblem(X, y, n_gates=20, beta=0.01, loss="squared_hinge")
+    >>> problem.gates.shape  # four of the twenty drawn have patterns of their own
+    (2, 4)
+    >>> ca.solve(problem).network.predict(X)
+    array([1, 1, 0, 0])
     """
 
     sides = (1, -1)

@@ -198,6 +198,16 @@ def robust_accuracy(
     ------
     InputError
         As :func:`worst_case_margin` and :func:`attack`; if there is no radius, or an attack is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> result = ca.robust_accuracy(network, X, y, radii=[0.1, 0.5], norm="l2")
+    >>> result.clean, result.certified.tolist(), result.attacked.tolist()
+    (1.0, [1.0, 0.5], [1.0, 0.5])
     """
     check_norm(norm, NORMS)
     sizes, methods = _radii(radii), _methods(attacks)

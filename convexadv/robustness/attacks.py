@@ -43,6 +43,16 @@ class AttackResult:
         "l1", "l2" or "linf".
     radius : float or (n,)
         As given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> result = ca.attack(network, X, y, radius=0.5, norm="l2", method="fgsm")
+    >>> result.points.round(6)[1].tolist(), result.margins.round(6).tolist()
+    ([-0.3, 0.0], [0.5, -0.3])
     """
 
     points: Array
@@ -144,6 +154,18 @@ def attack(
 
     A :class:`GatedReLUNetwork` jumps at its gates, where gradients show nothing: PGD and APGD also try points
     just beyond the gates that are nearest to the points found.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> result = ca.attack(network, X, y, radius=0.5, norm="l2", method="pgd")
+    >>> result.success
+    array([False,  True])
+    >>> network.predict(result.points)
+    array(['right', 'left'], dtype='<U5')
     """
     if not isinstance(network, torch.nn.Module):
         raise InputError(f"attack needs a torch module, got {type(network).__name__}.")

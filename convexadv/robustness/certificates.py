@@ -37,6 +37,16 @@ class RobustnessCertificate:
         "l1", "l2" or "linf".
     radius : float or (n,)
         As given, in the units of X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> certificate = ca.certify(network, X, y, radius=[0.5, 0.1])  # a radius for every row
+    >>> float(certificate.certified.mean())  # the certified accuracy
+    1.0
     """
 
     certified: Array
@@ -92,6 +102,16 @@ def certify(
     ------
     InputError
         As :func:`worst_case_margin`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> certificate = ca.certify(network, X, y, radius=0.5)
+    >>> certificate.certified, certificate.lower_bound.round(6)
+    (array([ True, False]), array([ 0.5, -0.3]))
     """
     query = Query.of(network, X, y, radius, norm, bounds)
     return certificate(query, Search.of(complete, max_branches, time_limit), radius)

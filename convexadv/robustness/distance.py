@@ -74,6 +74,15 @@ def distance_to_boundary(
         min tr G  s.t.  <A, G> + 2 h'm + v <= 0,  [[G, m], [m', 1]] >= 0,
 
     which is tight ([KLP24] Kuelbs, Lall, Pilanci, arXiv 2405.14033, distance to the boundary).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> circle = ca.PolynomialNetwork(np.eye(2), [1.0, 1.0], activation=(1.0, 0.0, -0.5))  # x_0^2 + x_1^2 - 1
+    >>> distances, points = ca.distance_to_boundary(circle, np.array([[3.0, 0.0], [0.0, 0.5]]))
+    >>> distances.round(6), points.round(6).tolist()
+    (array([2. , 0.5]), [[1.0, 0.0], [0.0, 1.0]])
     """
     if method not in ("exact", "sdp"):
         raise InputError(f'method must be "exact" or "sdp", got {method!r}.')

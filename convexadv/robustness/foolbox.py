@@ -65,6 +65,15 @@ def foolbox_attack(
         If foolbox is not installed.
     InputError
         As :func:`attack`, and for an attack that is unknown or is of another norm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> ca.foolbox_attack(network, X, y, radius=0.5, norm="l2", attack="PGD").success
+    array([False,  True])
     """
     if not isinstance(network, torch.nn.Module):
         raise InputError(f"foolbox_attack needs a torch module, got {type(network).__name__}.")

@@ -124,6 +124,16 @@ def worst_case_margin(
     The bounds hold for the network of these weights in exact arithmetic, and for its values in float64. A
     network in float32 adds the rounding of its own evaluation. Where gates of a gated network are multiples of each
     other, a complete search counts sides that no point takes together, and may end below the worst case.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> square = (1.0, 0.0, 0.0)  # s(t) = t^2
+    >>> network = ca.PolynomialNetwork([[1.0, 0.0]], [1.0], activation=square, classes=[0, 1])  # f(x) = x_0^2
+    >>> result = ca.worst_case_margin(network, np.array([[3.0, 0.0]]), [1], radius=1.0)
+    >>> result.lower_bound.round(6), result.exact, result.point.round(6)
+    (array([4.]), array([ True]), array([[2., 0.]]))
     """
     query = Query.of(network, X, y, radius, norm, bounds)
     found = answer(query, Search.of(complete, max_branches, time_limit), points=True)

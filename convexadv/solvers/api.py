@@ -86,6 +86,18 @@ def solve(
         If an argument cannot be used.
     SolverUnavailableError
         If the solver is not installed, has no licence, or cannot hold the problem in memory.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> problem = ca.PolynomialProblem(X, y, radius=0.2, beta=0.01)
+    >>> solution = ca.solve(problem, tol=1e-4)
+    >>> solution.status.ok, solution.gap <= 1e-4
+    (True, True)
+    >>> conic = ca.solve(problem, "CLARABEL")  # the semidefinite programme in full
+    >>> abs(conic.objective - solution.objective) < 1e-4
+    True
     """
     backends = _BACKENDS.get(type(problem))
     if backends is None:

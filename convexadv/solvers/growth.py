@@ -115,6 +115,19 @@ def grow_patterns(
     ------
     InputError
         If an argument cannot be used.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> from convexadv.datasets import load, standardise
+    >>> data = load("wdbc")
+    >>> X, y = standardise(data.X).apply(data.X)[:200], data.y[:200]
+    >>> problem = ca.ReLUProblem(X, y, n_gates=2, beta=0.01, loss="squared_hinge")
+    >>> growth = ca.grow_patterns(problem, rounds=1, candidates=20, tol=1e-3)
+    >>> [(each.gates, each.added) for each in growth.rounds]
+    [(2, 19), (21, 0)]
+    >>> growth.rounds[1].objective < growth.rounds[0].objective
+    True
     """
     if not isinstance(problem, PatternProblem):
         raise InputError(f"problem is a {type(problem).__name__}; a ReLUProblem or a GatedReLUProblem is needed.")

@@ -12,7 +12,16 @@ from ..problems.certificate import OptimalityCertificate
 
 
 class Status(enum.Enum):
-    """Outcome of a solve; the value is advice."""
+    """Outcome of a solve; the value is advice.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> str(ca.Status.TIME_LIMIT), ca.Status.TIME_LIMIT.ok
+    ('time_limit', False)
+    >>> print(ca.Status.TIME_LIMIT.value)
+    the time limit was reached; continue with warm_start=solution or raise time_limit.
+    """
 
     OPTIMAL = "certified: the gap between the objective and the lower bound is within the tolerance."
     INACCURATE = (
@@ -80,6 +89,16 @@ class Solution:
     solver : str
     message : str
         Words of an underlying solver, if any.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> X, y = [[1, 1], [-1, -1], [1, -1], [-1, 1]], [1, 1, 0, 0]  # exclusive or
+    >>> solution = ca.solve(ca.PolynomialProblem(X, y, beta=0.01))
+    >>> bool(solution.lower_bound <= solution.objective), solution.violation
+    (True, 0.0)
+    >>> solution.network.predict([[2, 1], [2, -1]])
+    array([1, 0])
     """
 
     status: Status

@@ -32,6 +32,17 @@ class Verification:
     holds : (n,) bool
         Whether the bound that is claimed of the row is proven, and, if the row is claimed to be certified, that bound
         is positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> ca.save_certificate(ca.certify(network, X, y, radius=0.5), "proof.safetensors")
+    >>> verification = ca.verify_certificate("proof.safetensors")
+    >>> verification.holds  # of every row, what is claimed of it
+    array([ True,  True])
     """
 
     claim: Claim
@@ -84,6 +95,17 @@ def verify_certificate(path: str | os.PathLike[str]) -> Verification:
         If there is no such file.
     FileFormatError
         If it is damaged, not a certificate of robustness, or its parts do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convexadv as ca
+    >>> network = ca.ReLUNetwork([[1.0, 0.0], [-1.0, 0.0]], [1.0, -1.0], classes=["left", "right"])  # f(x) = x_0
+    >>> X, y = np.array([[1.0, 0.0], [0.2, 0.0]]), ["right", "right"]
+    >>> ca.save_certificate(ca.certify(network, X, y, radius=0.5), "proof.safetensors")
+    >>> verification = ca.verify_certificate("proof.safetensors")
+    >>> verification.ok, verification.bound.round(6).tolist()
+    (True, [0.5, -0.3])
     """
     claim = unpack(path)
     bound = recompute(claim).bound
