@@ -47,9 +47,23 @@ class Rows:
 
     @staticmethod
     def of(X: Any) -> Rows:
-        """Rows of an array, a tensor or a list of shards, as float64 NumPy blocks; large arrays are not copied."""
-        shards = X if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 0) == 2 else [X]
-        sources = [_two_dimensional(shard) for shard in shards]
+        """Rows of X as float64 NumPy blocks; nothing is read before it is needed, and large arrays are not copied.
+
+        Parameters
+        ----------
+        X : array, tensor, path, data set or source (n, d), or a list of such shards
+            Arrays and tensors, memory maps among them; a path as :func:`convexadv.sources.open_rows` takes it; a torch
+            ``Dataset`` with the row first in its items; a source of :mod:`convexadv.sources`; and any object with
+            ``shape``, ``dtype`` and slicing by rows.
+
+        Raises
+        ------
+        InputError
+            If X is no matrix of real numbers, has no row or no column, or its shards have different widths.
+        """
+        from .sources import sources_of
+
+        sources = sources_of(X)
         widths = {source.shape[1] for source in sources}
         if len(widths) > 1:
             raise InputError(f"the shards of X have {sorted(widths)} columns; all need the same number.")
@@ -155,31 +169,6 @@ class Rows:
                 block, chosen = block[used], chosen[used]
             total = total + block.T @ (block * chosen[:, None])
         return 0.5 * (total + total.T)
-
-
-def _two_dimensional(X: Any) -> Any:
-    if not is_tensor(X) and not isinstance(X, np.ndarray):
-        try:
-            X = np.asarray(X)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"X cannot be read as a matrix ({error}); a (n, d) array of numbers is needed.") from None
-    if X.ndim != 2:
-        raise InputError(f"X has shape {tuple(X.shape)}; a matrix (n, d) is needed.")
-    if not is_tensor(X):
-        if X.dtype.kind in "OUS":
-            try:
-                X = X.astype(np.float64)
-            except (TypeError, ValueError):
-                raise InputError(
-                    f"X holds values of type {X.dtype} that are not numbers; encode text columns first."
-                ) from None
-        if X.dtype.kind not in "fiub":
-            raise InputError(f"X has the type {X.dtype}; real numbers are needed.")
-    elif str(X.layout) != "torch.strided":
-        raise InputError("X is a sparse tensor; give X.to_dense().")
-    elif X.is_complex():
-        raise InputError(f"X has the type {X.dtype}; real numbers are needed.")
-    return X
 
 
 def _to_float64(block: Any) -> np.ndarray:

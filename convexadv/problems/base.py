@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import CertificateError, InputError
 from ..losses import Loss, get_loss
-from ..processes import Together, together
+from ..processes import together
 from ..rows import Rows, check_finite
 from . import labels
 from .assembly import assemble

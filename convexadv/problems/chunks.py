@@ -101,7 +101,7 @@ def joined(chunks: list[Chunk], component: int, parts: PerChunk, sizes: list[tup
     """The inverse of :func:`split`, as NumPy arrays of the shapes given; None where all parts of a set are."""
     from .._arrays import to_numpy
 
-    result = []
+    result: list[Any] = []
     for number, shape in enumerate(sizes):
         if all(part[number] is None for part in parts):
             result.append(None)

@@ -82,6 +82,7 @@ class QuadraticForms:
                 (self.a * weights.T)[:, None, :] * triangle[None] @ self.coordinates
             )  # sum_j w_j c_j c_j' a direction
             self.eigenvalues, self.vectors = xp.linalg.eigh(small)
+            self._bases: dict[int, Array] = {}
 
     def outputs(self, products: Array) -> Array:
         """(n, K) values of every direction, from products (n, m) = X u'."""
@@ -153,7 +154,13 @@ class QuadraticForms:
             value, mean, _ = ball_minimum(curvature, gradient, radius)
             spread = None
         shares = self.xp.ones_like(self.weights.sum())[None]
-        return value, Samples(mean[None, None], shares, vectors.T @ self.basis, spread, index)
+        return value, Samples(mean[None, None], shares, self._eigenbasis(direction), spread, index)
+
+    def _eigenbasis(self, direction: int) -> Array:
+        """(p, d) eigenvectors of a direction's quadratic form, one array for all calls."""
+        if direction not in self._bases:
+            self._bases[direction] = self.vectors[direction].T @ self.basis
+        return self._bases[direction]
 
     def _box(self, products, sign, terms, direction, index, warm, key) -> tuple[Array, Samples]:
         """Change of the margin by the diagonal restriction, and its moments as points."""

@@ -13,8 +13,8 @@ from ..rows import Rows
 from . import bound, labels
 from .base import Evaluation, Problem, choice, normalised
 from .certificate import OptimalityCertificate
-from .chunks import Chunk, chunked
 from .checking import checked_atoms, network_weights
+from .chunks import Chunk, chunked
 from .forms import QuadraticForms
 from .terms import Component
 from .threshold import Bracket, zero_solution_bracket
@@ -83,6 +83,8 @@ class PolynomialProblem(Problem):
     >>> bool(solution.lower_bound <= problem.objective(solution.network) <= 0.6)
     True
     """
+
+    _chunks: list[Chunk] | None
 
     def __init__(
         self,
@@ -172,7 +174,7 @@ class PolynomialProblem(Problem):
 
     def _assemble(self) -> None:
         super()._assemble()
-        self._chunks: list[Chunk] | None = None
+        self._chunks = None
 
     def forms(self, neurons: Any, weights: Any, scale: Any = None) -> QuadraticForms:
         """The quadratic forms of neurons and direction weights in this problem's ball."""

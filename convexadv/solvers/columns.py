@@ -12,19 +12,19 @@ smoothed oracle spreads it as a tight certificate needs; its weight follows the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..problems.bound import Atoms
-from ..problems.certificate import AtomSet
+from ..problems.chunks import Chunk
 from .consolidate import consolidated
 from .curvature import preconditioner
 from .lbfgs import Memory, minimise
-from .model import ComponentModel, Neurons, Shortfalls, Smoothing
-from .radial import FEASIBLE, best_multiple, objective_of_multiples
+from .model import ComponentModel, Neurons, Point, Smoothing
+from .radial import FEASIBLE, best_multiple
+from .works import Collect, Evaluate, Price
 
 MU = 0.1
 """Proximal weight, in units of the shortfall (margins of one)."""
@@ -48,13 +48,17 @@ _PATIENCE = 40
 _FINEST = 1e-4
 
 
+Job = Generator[Any, Any, Any]
+"""Yields requests (:mod:`convexadv.solvers.works`) and is sent their answers."""
+
+
 @dataclass
 class State:
-    """All that a solve needs to go on: neurons, proximal centres and stored perturbations."""
+    """All that a solve needs to go on: neurons, proximal centres and the dual point of the next price."""
 
     neurons: Neurons
     smoothing: Smoothing
-    results: list[Shortfalls]
+    point: Point
 
 
 @dataclass
@@ -65,7 +69,7 @@ class Bounds:
     lower: float
     violation: float
     network: Neurons
-    atoms: list[Atoms]
+    point: Point
 
 
 class ColumnGeneration:
@@ -74,18 +78,19 @@ class ColumnGeneration:
     Parameters
     ----------
     model : ComponentModel
-        In the arithmetic of the training.
-    exact : ComponentModel
-        The same in float64, for prices and certificates.
+    chunks : list of Chunk
+        Terms of the rows of this process.
     tolerance : float
         Relative gap of this component at which it is done.
+    exact : bool
+        Whether all products are float64; else until they bring nothing more.
     """
 
-    def __init__(self, model: ComponentModel, exact: ComponentModel, tolerance: float):
-        self.model, self.exact, self.tolerance = model, exact, tolerance
+    def __init__(self, model: ComponentModel, chunks: list[Chunk], tolerance: float, exact: bool = True):
+        self.model, self.tolerance, self.exact = model, tolerance, exact
         self.torch = model.torch
-        self.state, self.bounds = self._zero()
-        self.zero_objective = self.bounds.upper if math.isfinite(self.bounds.upper) else self._zero_loss()
+        self.zero_objective = self._zero_loss(chunks)
+        self.state, self.bounds = self._zero(chunks)
         self.memory = Memory()
         self.rounds = 0
         self.evaluations = _FIRST_EVALUATIONS
@@ -118,7 +123,7 @@ class ColumnGeneration:
             return len(self._uppers) > 5 and self._uppers[-1] > (1.0 - self.tolerance) * self._uppers[-5]
         return len(self._gaps) > _PATIENCE and self._gaps[-1] > 0.98 * self._gaps[-_PATIENCE]
 
-    def start_from(self, neurons: Neurons, smoothing: Smoothing | None = None) -> None:
+    def start_from(self, neurons: Neurons, smoothing: Smoothing | None = None) -> Job:
         """Begin at a network (and its multipliers) instead of zero."""
         if len(neurons.signs) == 0:
             return
@@ -126,74 +131,61 @@ class ColumnGeneration:
             smoothing = smoothing._replace(mu=MU_AGAIN)
             self.expected, self.curved = EXPECTED * self.tolerance, True
         smoothing = smoothing or self.state.smoothing
-        _, _, results = self.model.evaluate(neurons, smoothing)
-        self.state = State(neurons, smoothing, results)
-        self._keep_best()
+        _, _, multipliers = yield Evaluate(self.model, neurons, smoothing, self.exact)
+        self.state = State(neurons, smoothing, Point(neurons, smoothing.nu, multipliers))
+        yield from self._keep_best()
 
-    def price(self) -> list[Any]:
-        """Lower bound of the current multipliers; the most violating directions of every output."""
-        atoms = self._atoms()
-        value, extremes, _ = self.exact.problem.component_bound(
-            self.exact.component, atoms, self.exact.rows, CANDIDATES
-        )
-        if value > self.bounds.lower:
-            self.bounds.lower, self.bounds.atoms = value, atoms
-        self._gaps.append(self.gap)
-        self._uppers.append(self.bounds.upper)
-        return extremes
-
-    def round(self, keep_going: Callable[[], bool]) -> None:
+    def round(self, keep_going: Callable[[], bool]) -> Job:
         """Price, add, refine, move the centre, merge."""
-        extremes = self.price()
+        extremes = yield from self._price()
         if self.done():
             return
         self.rounds += 1
         self._tune()
-        self._add(extremes)
-        self._refine(keep_going)
-        self._keep_best()
+        yield from self._add(extremes)
+        yield from self._refine(keep_going)
+        yield from self._keep_best()
         self._prune()
         self.expected = math.inf
 
-    def _zero(self) -> tuple[State, Bounds]:
-        torch, model = self.torch, self.model
-        d = model.rows.d
-        none = Neurons(
-            torch.zeros((0, d), dtype=model.dtype, device=model.device),
-            torch.zeros(0, dtype=model.dtype, device=model.device),
-            torch.zeros(0, dtype=torch.long, device=model.device),
+    def _price(self) -> Job:
+        """Lower bound of the current multipliers; the most violating directions of every output."""
+        model, point = self.model, self.state.point
+        moments, shares, mass = yield Price(model, point)
+        value, extremes, _ = model.problem.bound_of(model.component, moments, shares, mass, CANDIDATES)
+        if value > self.bounds.lower:
+            self.bounds.lower, self.bounds.point = value, point
+        self._gaps.append(self.gap)
+        self._uppers.append(self.bounds.upper)
+        return extremes
+
+    def _zero(self, chunks: list[Chunk]) -> tuple[State, Bounds]:
+        none, kinds = self.model.no_neurons(), self.model.kinds
+        multipliers = [
+            [
+                None if terms is None else terms.loss.multipliers(terms.offset)[1]
+                for terms in chunk.terms[self.model.number]
+            ]
+            for chunk in chunks
+        ]
+        centres = [[z if kind.centred else None for kind, z in zip(kinds, chunk, strict=True)] for chunk in multipliers]
+        point = Point(none, 0.0, multipliers)
+        constrained = self.model.constrained
+        bounds = Bounds(
+            math.inf if constrained else self.zero_objective, -math.inf, 1.0 if constrained else 0.0, none, point
         )
-        results, centres = [], []
-        for terms in model.terms:
-            _, z = terms.loss.multipliers(terms.offset)
-            results.append(Shortfalls(z, ()))
-            centres.append(z if terms.loss.sharp or terms.k > 1 else None)
-        feasible = not any(terms.hard for terms in model.terms)
-        upper = self._zero_loss() if feasible else math.inf
-        smoothing = Smoothing(centres, MU, 1.0, 0.0)
-        bounds = Bounds(upper, -math.inf, 0.0 if feasible else 1.0, none, [])
-        return State(none, smoothing, results), bounds
+        return State(none, Smoothing(centres, MU, 1.0, 0.0), point), bounds
 
-    def _zero_loss(self) -> float:
-        sets = [terms for terms in self.model.terms if not terms.hard]
-        return sum(float(terms.weight @ terms.loss.group_value(terms.offset)) for terms in sets)
+    def _zero_loss(self, chunks: list[Chunk]) -> float:
+        losses = [
+            float(terms.weight @ terms.loss.group_value(terms.offset))
+            for chunk in chunks
+            for _, terms in chunk.present(self.model.number)
+            if not terms.hard
+        ]
+        return self.model.problem.together.sum(math.fsum(losses))
 
-    def _atoms(self) -> list[Atoms]:
-        """Multipliers and perturbations of the current point."""
-        atoms = []
-        for terms, result in zip(self.exact.terms, self.state.results, strict=True):
-            z = result.multipliers
-            if not bool((z != 0).any()):
-                continue
-            if not result.samples:
-                atoms.append(Atoms(terms, z[None], None, None))
-            for part in result.samples:
-                chosen = z if part.groups is None else z[:, part.groups]
-                weighted = part.shares[:, None, None] * chosen[None]
-                atoms.append(Atoms(terms, weighted, part.coordinates, part.basis, part.spread, part.groups))
-        return atoms or [Atoms(self.exact.terms[0], self.exact.terms[0].offset[None] * 0.0, None, None)]
-
-    def _add(self, extremes: list[Any]) -> None:
+    def _add(self, extremes: list[Any]) -> Job:
         torch, beta = self.torch, self.model.problem.beta
         vectors: list[Any] = []
         signs: list[float] = []
@@ -218,52 +210,59 @@ class ColumnGeneration:
             torch.tensor(outputs, device=old.outputs.device),
         )
         if not len(old.signs):
-            self.state.neurons = new.scaled(self._first_size(new))
+            tau, _, _ = yield from best_multiple(self.model, new, 1e-12, 1e12)
+            self.state.neurons = new.scaled(max(tau, 1e-20))
             return
-        before = self.model.evaluate(old, self.state.smoothing)[0]
+        before, _, _ = yield Evaluate(self.model, old, self.state.smoothing, self.exact)
         share = 0.01 * float((old.vectors**2).sum()) / len(old.signs)
         for _ in range(_SHRINKINGS):
             small = new.scaled(share)
             joined = Neurons(*(torch.cat(pair) for pair in zip(old, small, strict=True)))
-            if self.model.evaluate(joined, self.state.smoothing)[0] < before:
+            value, _, _ = yield Evaluate(self.model, joined, self.state.smoothing, self.exact)
+            if value < before:
                 break
             share *= 0.1
         self.state.neurons = joined
 
-    def _first_size(self, neurons: Neurons) -> float:
-        """The best multiple of the first neurons."""
-        tau, _, _ = best_multiple(objective_of_multiples(self.model, neurons), 1e-12, 1e12)
-        return max(tau, 1e-20)
-
-    def _refine(self, keep_going: Callable[[], bool]) -> None:
+    def _refine(self, keep_going: Callable[[], bool]) -> Job:
         neurons, smoothing = self.state.neurons, self.state.smoothing
         shape = neurons.vectors.shape
-
-        def function(flat: Any) -> tuple[float, Any, list[Shortfalls]]:
-            value, gradient, results = self.model.evaluate(neurons._replace(vectors=flat.view(shape)), smoothing)
-            return value, gradient.reshape(-1), results
-
         self.memory.clear()
         near = self.curved and self._promise() < CURVED
         size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
         target = self.accuracy * min(self._promise(), 1.0)
-        found = minimise(
-            function,
+        steps = minimise(
             neurons.vectors.reshape(-1),
             self.evaluations,
             max(target, 0.1 * self.accuracy * self.tolerance) * 0.1 * size,
             self.memory,
             keep_going,
-            lambda _, results: preconditioner(self.model, neurons, smoothing, results) if near else None,
+            (lambda z: preconditioner(self.model, neurons, smoothing, z)) if near else None,
         )
+        found = yield from self._evaluating(steps, neurons, smoothing, shape)
         self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))
         self.state.neurons = neurons._replace(vectors=found.point.view(shape))
-        self.state.results = found.extra
+        self.state.point = Point(self.state.neurons, smoothing.nu, found.extra)
         centres = [
-            None if centre is None else result.multipliers
-            for centre, result in zip(smoothing.centres, found.extra, strict=True)
+            [z if kind.centred else None for kind, z in zip(self.model.kinds, chunk, strict=True)]
+            for chunk in found.extra
         ]
         self.state.smoothing = smoothing._replace(centres=centres)
+
+    def _evaluating(self, steps: Job, neurons: Neurons, smoothing: Smoothing, shape: Any) -> Job:
+        """Run a minimisation, its points turned into evaluations; other requests pass through."""
+        request = next(steps)
+        while True:
+            if isinstance(request, tuple):
+                answer = yield request
+            else:
+                moved = neurons._replace(vectors=request.view(shape))
+                value, gradient, multipliers = yield Evaluate(self.model, moved, smoothing, self.exact)
+                answer = (value, gradient.reshape(-1), multipliers)
+            try:
+                request = steps.send(answer)
+            except StopIteration as end:
+                return end.value
 
     def _promise(self) -> float:
         """The gap that a refinement has to match."""
@@ -271,8 +270,8 @@ class ColumnGeneration:
 
     def _tune(self) -> None:
         """Let the barrier follow the gap, press harder on constraints that stay violated, leave exhausted float32."""
-        if self.model is not self.exact and len(self._gaps) > 3 and self._gaps[-1] > 0.5 * self._gaps[-4]:
-            self.model = self.exact
+        if not self.exact and len(self._gaps) > 3 and self._gaps[-1] > 0.5 * self._gaps[-4]:
+            self.exact = True
         if self.rounds > 4 and self._gaps[-1] > 0.7 * self._gaps[-2]:
             self.accuracy = max(0.3 * self.accuracy, _FINEST)
         smoothing = self.state.smoothing
@@ -282,22 +281,19 @@ class ColumnGeneration:
             gap = min(max(self._promise(), self.tolerance), 1.0) * max(abs(upper), 1e-3 * self.zero_objective)
             order = len(self.state.neurons.signs) + 2
             smoothing = smoothing._replace(nu=NU * gap / order)
-        if self._constrained() and not math.isfinite(self.bounds.upper) and self.rounds > 3:
+        if self.model.constrained and not math.isfinite(self.bounds.upper) and self.rounds > 3:
             smoothing = smoothing._replace(hard=0.1 * smoothing.hard)
         self.state.smoothing = smoothing
 
-    def _keep_best(self) -> None:
+    def _keep_best(self) -> Job:
         neurons = self.state.neurons
         if not len(neurons.signs):
             return
-        value = objective_of_multiples(self.model, neurons)
-        tau, objective, violation = best_multiple(value, 0.5, 2.0 if not self._constrained() else 1e6)
+        high = 1e6 if self.model.constrained else 2.0
+        tau, objective, violation = yield from best_multiple(self.model, neurons, 0.5, high)
         if violation <= FEASIBLE and objective < self.bounds.upper:
             self.bounds.upper, self.bounds.violation = objective, violation
             self.bounds.network = neurons.scaled(tau)
-
-    def _constrained(self) -> bool:
-        return any(terms.hard for terms in self.model.terms)
 
     def _prune(self) -> None:
         neurons = self.state.neurons
@@ -306,14 +302,9 @@ class ColumnGeneration:
             if len(merged.signs) < len(neurons.signs):
                 self.state.neurons = merged
 
-    def atom_sets(self) -> list[AtomSet]:
-        """The best atoms as NumPy arrays of a certificate."""
-        sets = []
-        for atom in self.bounds.atoms:
-            term = next(i for i, terms in enumerate(self.exact.terms) if terms is atom.terms)
-            arrays: list[Any] = [None if part is None else part.cpu().numpy() for part in atom[1:]]
-            sets.append(AtomSet(self.exact.number, term, *arrays))
-        return sets
+    def proof(self) -> Collect:
+        """The request for the atoms of the best bound."""
+        return Collect(self.model, self.bounds.point)
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Unit neurons (m, d) and coefficients (m, outputs of the component) of the best network, in float64."""
@@ -322,7 +313,7 @@ class ColumnGeneration:
         lengths = np.linalg.norm(vectors, axis=1)
         used = lengths > 0
         vectors, lengths = vectors[used], lengths[used]
-        coefficients = np.zeros((len(lengths), len(self.exact.component.outputs)))
+        coefficients = np.zeros((len(lengths), len(self.model.component.outputs)))
         signs, outputs = neurons.signs.cpu().double().numpy()[used], neurons.outputs.cpu().numpy()[used]
         coefficients[np.arange(len(lengths)), outputs] = signs * lengths**2
         return vectors / lengths[:, None], coefficients

@@ -13,8 +13,10 @@ evaluations that it saves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator
+from typing import Any
+
+from .works import Curved, curvature_of
 
 _LARGEST = 3000
 """Order of the matrix that is factorised."""
@@ -23,16 +25,10 @@ _WORTH = 20.0
 _FREE = 5e7
 
 
-class _Part(NamedTuple):
-    """Terms whose loss is curved: rows at their worst perturbations (K, d), weights on neurons (K, m), curvatures (K,)."""
-
-    rows: Any
-    weights: Any
-    curvature: Any
-
-
-def preconditioner(model: Any, neurons: Any, smoothing: Any, results: list[Any]) -> Callable[[Any], Any] | None:
-    """The map r -> P^-1 r of flat gradients (m d,), or None where it does not pay.
+def preconditioner(
+    model: Any, neurons: Any, smoothing: Any, multipliers: Any
+) -> Generator[Any, Any, Callable[[Any], Any] | None]:
+    """The map r -> P^-1 r of flat gradients (m d,), or None where it does not pay. A generator of requests.
 
     Parameters
     ----------
@@ -41,88 +37,45 @@ def preconditioner(model: Any, neurons: Any, smoothing: Any, results: list[Any])
         Where the minimisation starts.
     smoothing : Smoothing
         Of the minimisation.
-    results : list of Shortfalls
-        Multipliers and perturbations near there.
+    multipliers : PerChunk
+        There.
     """
     beta = model.problem.beta
-    if beta <= 0:
+    if beta <= 0 or model.problem.together.size > 1:
         return None
-    curved = [
-        _curved(model, terms, result, centre, smoothing.weight(terms))
-        for terms, result, centre in zip(model.terms, results, smoothing.centres, strict=True)
-    ]
-    count, width = sum(int(on.sum()) for on, _ in curved), neurons.vectors.numel()
+    count = sum(
+        int((curvature_of(kind, z, smoothing) > 0).sum())
+        for chunk in multipliers
+        for kind, z in zip(model.kinds, chunk, strict=True)
+        if z is not None
+    )
+    width = neurons.vectors.numel()
     if not count:
         return lambda r: r / (2.0 * beta)
     if not _pays(model, count, width):
         return None
-    parts = [
-        _part(model, neurons, terms, result, on, curvature)
-        for terms, result, (on, curvature) in zip(model.terms, results, curved, strict=True)
-    ]
-    whole = _Part(*(model.torch.cat(arrays) for arrays in zip(*parts, strict=True)))
-    jacobian = _Jacobian(model, neurons, whole)
+    rows, weights, curvature = yield Curved(model, neurons, smoothing, multipliers)
+    jacobian = _Jacobian(model, neurons, rows, weights)
     factor = _through_rows if count <= width else _through_neurons
-    return factor(model.torch, jacobian, whole.curvature, 2.0 * beta)
+    return factor(model.torch, jacobian, curvature, 2.0 * beta)
 
 
 def _pays(model: Any, count: int, width: int) -> bool:
-    order = min(count, width)
-    operations = 2.0 * count * order * (model.rows.d if count <= width else width) + order**3 / 3.0
-    evaluation = 4.0 * model.rows.n * width
-    return order <= _LARGEST and operations <= max(_FREE, _WORTH * evaluation)
-
-
-def _curved(model: Any, terms: Any, result: Any, centre: Any, mu: float) -> tuple[Any, Any]:
-    """(k, g) which terms curve the loss, and p dz/du = p / ((psi*)'' + mu)."""
-    z, loss = result.multipliers, terms.loss
-    total = z.sum(0)
-    inside = (total < loss.upper) & ((z != 0) if loss.signed else (z > 0))
-    softness = loss.conjugate_curvature(total) + (0.0 if centre is None else mu)
-    on = inside & (softness > 0)
-    return on, model.torch.where(on, terms.weight / softness.clamp_min(1e-300), 0.0)
-
-
-def _part(model: Any, neurons: Any, terms: Any, result: Any, on: Any, curvature: Any) -> _Part:
-    torch = model.torch
-    rows, weights, curvatures = [], [], []
-    for k in range(terms.k):
-        group = torch.nonzero(on[k])[:, 0]
-        number = group if terms.row is None else terms.row[group]
-        x = model.tensor(model.rows.take(number.cpu().numpy()))
-        rows.append(x + _perturbation(model, result, k, group, terms.g))
-        weight = terms.sign[k][group][:, None] * neurons.signs
-        if len(model.directions) > 1:
-            weight = weight * model.directions[terms.direction[k][group]][:, neurons.outputs]
-        weights.append(weight)
-        curvatures.append(curvature[k][group])
-    return _Part(torch.cat(rows), torch.cat(weights), torch.cat(curvatures))
-
-
-def _perturbation(model: Any, result: Any, k: int, group: Any, n_groups: int) -> Any:
-    """Mean perturbations of some groups, (K, d)."""
-    torch = model.torch
-    shift = torch.zeros((len(group), model.rows.d), dtype=model.dtype, device=model.device)
-    place = torch.full((n_groups,), -1, dtype=torch.long, device=model.device)
-    place[group] = torch.arange(len(group), device=model.device)
-    for part in result.samples:
-        mine = place if part.groups is None else place[part.groups]
-        used = torch.nonzero(mine >= 0)[:, 0]
-        mean = torch.einsum("s,sgp->gp", part.shares, part.coordinates[:, k, used])
-        shift[mine[used]] = mean if part.basis is None else mean @ part.basis
-    return shift if model.scale is None else shift * model.scale
+    order, rows = min(count, width), model.problem.rows
+    operations = 2.0 * count * order * (rows.d if count <= width else width) + order**3 / 3.0
+    return order <= _LARGEST and operations <= max(_FREE, _WORTH * 4.0 * rows.n * width)
 
 
 class _Jacobian:
     """J of some terms: ``J_gj = rowwise_gj x_g + along_gj v_j``."""
 
-    def __init__(self, model: Any, neurons: Any, part: _Part):
+    def __init__(self, model: Any, neurons: Any, rows: Any, weights: Any):
         a, b, c = model.problem.activation
-        self.torch, self.x, self.v = model.torch, part.rows, neurons.vectors
+        self.torch, self.x, self.v = model.torch, rows, neurons.vectors
         lengths = self.v.norm(dim=1).clamp_min(1e-150)
         self.products = self.x @ self.v.T
-        self.rowwise = part.weights * (2.0 * a * self.products + b * lengths)
-        self.along = part.weights * (b * self.products / lengths + 2.0 * c)
+        self.rowwise = weights * (2.0 * a * self.products + b * lengths)
+        self.along = weights * (b * self.products / lengths + 2.0 * c)
 
     def times(self, flat: Any) -> Any:
         """J r, (K,)."""

@@ -3,7 +3,7 @@
 Without balls, every loss, one output or the joint margin: a semismooth Newton augmented Lagrangian method
 (:mod:`.semismooth`), with proximal terms of moving centres where the loss has a kink. With balls: accelerated proximal
 gradients on smoothed losses whose centres move (:mod:`.proximal`), which also find the gates in use, and where they are slow
-and the Newton matrix is affordable an interior-point method over these gates (:mod:`.gated_finish`).
+and the Newton matrix is affordable an interior-point method over these gates (:mod:`.gated_finish`), if it knows the loss.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from ..errors import InputError
 from ..problems.blocks import Blocks
 from ..problems.certificate import OptimalityCertificate
 from ..problems.gated import GatedReLUProblem
-from .gated_component import GatedComponent, NewtonComponent
+from .gated_component import GatedComponent, GradientComponent, NewtonComponent
 from .gated_finish import RobustComponent
 from .gated_model import GatedModel
 from .gated_state import KEY, State, admitted
+from .interior.shapes import knows
 from .place import place
 from .pruning import pruned
 from .run import Run, network_of, refuse, threads
@@ -87,7 +88,8 @@ def component_of(
     if suits(component):
         terms = component.terms[0]
         return NewtonComponent(problem, number, X, V, tol, admitted(state, terms.loss, len(terms.weight)))
-    return RobustComponent(problem, number, GatedModel(problem, number, X), V)
+    method = RobustComponent if knows(problem.loss) else GradientComponent
+    return method(problem, number, GatedModel(problem, number, X), V)
 
 
 def states_of(start: Any, components: int) -> Sequence[State | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 _ARMIJO = 1e-4
@@ -68,20 +68,19 @@ class Memory:
 
 
 def minimise(
-    function: Callable[[Any], tuple[float, Any, Any]],
     start: Any,
     max_evaluations: int,
     gradient_tolerance: float,
     memory: Memory,
     keep_going: Callable[[], bool] = lambda: True,
-    base: Callable[[Any, Any], Callable[[Any], Any] | None] = lambda point, extra: None,
-) -> Minimum:
+    base: Callable[[Any], Generator[Any, Any, Any]] | None = None,
+) -> Generator[Any, Any, Minimum]:
     """Minimise a smooth function from ``start`` by L-BFGS with a backtracking line search (Nocedal and Wright, chapter 7).
+
+    A generator: it yields points and is sent (value, gradient, extra), value a float, gradient a tensor shaped as the point.
 
     Parameters
     ----------
-    function : callable
-        x -> (value, gradient, extra), value a float, gradient a tensor shaped as x.
     start : tensor (N,)
     max_evaluations : int
     gradient_tolerance : float
@@ -90,12 +89,12 @@ def minimise(
         Pairs of earlier calls, used and extended.
     keep_going : callable
         Asked before every step; a false result ends the minimisation where it is.
-    base : callable
-        (start, extra) -> what the inverse Hessian starts from, see :class:`Memory`.
+    base : callable, optional
+        From the extra of the start to a generator that returns what the inverse Hessian starts from, see :class:`Memory`.
     """
     x = start
-    value, gradient, extra = function(x)
-    memory.base = base(x, extra)
+    value, gradient, extra = yield x
+    memory.base = None if base is None else (yield from base(extra))
     evaluations = 1
     norm = float(gradient.norm())
     while norm > gradient_tolerance and evaluations < max_evaluations and keep_going():
@@ -107,7 +106,7 @@ def minimise(
         length = 1.0 if memory.steps or memory.base is not None else min(1.0, 0.1 * float(x.norm() + 1e-3) / norm)
         trial = None
         for _ in range(_SHORTENINGS):
-            trial = function(x + length * direction)
+            trial = yield x + length * direction
             evaluations += 1
             if trial[0] <= value + _ARMIJO * length * slope:
                 break

@@ -1,4 +1,4 @@
-"""The torch backend of polynomial problems: column generation, component by component, to one certified gap."""
+"""The torch backend of polynomial problems: column generation for all components together, to one certified gap."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import numpy as np
 
 from ..problems.certificate import OptimalityCertificate
 from ..problems.checking import network_weights
+from ..problems.chunks import joined, split
 from ..problems.polynomial import PolynomialProblem
-from .columns import ColumnGeneration
+from .atoms import certificate_atoms
+from .columns import ColumnGeneration, Job
 from .model import ComponentModel, Neurons
 from .place import place
 from .run import Run, network_of, refuse, threads
 from .solution import Record, Solution, Status
+from .sweeps import Sweeps, side_by_side
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ def solve_torch(
 
 
 class _Run(Run):
-    """One solve: components in turn, then again where their sum has not reached the tolerance."""
+    """One solve: rounds of all components side by side, then again where their sum has not reached the tolerance."""
 
     feasibility, unit = 1e-6, "neurons"
 
@@ -56,19 +59,20 @@ class _Run(Run):
 
         super().__init__(problem, tol, time_limit, callback, verbose, logger)
         self.max_rounds = _MAX_ROUNDS if max_iter is None else max_iter
-        rows = problem.rows.to_torch(device, dtype)
-        exact_rows = rows if dtype == torch.float64 else problem.rows.to_torch(device, torch.float64)
-        self.columns = []
-        for number in range(len(problem.components)):
-            model = ComponentModel(problem, number, rows, dtype, device)
-            exact = (
-                model if dtype == torch.float64 else ComponentModel(problem, number, exact_rows, torch.float64, device)
+        self.sweeps = Sweeps(problem, device, dtype)
+        self.columns = [
+            ColumnGeneration(
+                ComponentModel(problem, number, device), self.sweeps.chunks, 0.9 * tol, dtype == torch.float64
             )
-            self.columns.append(ColumnGeneration(model, exact, 0.9 * tol))
+            for number in range(len(problem.components))
+        ]
+        self.going = True
 
     def warm(self, start: Any) -> None:
+        """Start from a network, and from the multipliers of a solution where they fit."""
         states = start.variables.get("state") if isinstance(start, Solution) else None
         unit, coefficients = network_weights(self.problem, network_of(start))
+        jobs = []
         for number, column in enumerate(self.columns):
             model = column.model
             parts = [
@@ -77,46 +81,54 @@ class _Run(Run):
             alphas = np.array([coefficients[j, model.component.outputs[o]] for j, o in parts])
             vectors = unit[[j for j, _ in parts]] * np.sqrt(np.abs(alphas))[:, None]
             neurons = Neurons(
-                model.tensor(vectors.reshape(len(parts), model.rows.d)),
+                model.tensor(vectors.reshape(len(parts), self.problem.rows.d)),
                 model.tensor(np.sign(alphas)),
                 model.tensor(np.array([o for _, o in parts], dtype=np.int64)),
             )
-            column.start_from(neurons, self._fitting(column, states[number] if states else None))
+            jobs.append(column.start_from(neurons, self._fitting(column, states[number] if states else None)))
+        side_by_side(self.sweeps, jobs)
 
-    @staticmethod
-    def _fitting(column: ColumnGeneration, centres: list | None) -> Any:
+    def _fitting(self, column: ColumnGeneration, centres: list | None) -> Any:
         """Proximal centres of an earlier solve, where its terms have the same shapes."""
-        if centres is None or len(centres) != len(column.model.terms):
+        sets, number = column.model.component.terms, column.model.number
+        if centres is None or len(centres) != len(sets):
             return None
-        shapes = [(terms.k, terms.g) for terms in column.model.terms]
-        if any(centre is not None and centre.shape != shape for centre, shape in zip(centres, shapes, strict=True)):
+        if any(array is not None and array.shape != terms.shape for array, terms in zip(centres, sets, strict=True)):
             return None
+        arrays = [None if array is None else column.model.tensor(array) for array in centres]
         own = column.state.smoothing
+        given = split(self.sweeps.chunks, number, arrays)
         kept = [
-            mine if centre is None or mine is None else column.model.tensor(centre)
-            for mine, centre in zip(own.centres, centres, strict=True)
+            [mine if new is None or mine is None else new for mine, new in zip(*pair, strict=True)]
+            for pair in zip(own.centres, given, strict=True)
         ]
         return own._replace(centres=kept)
 
     def solution(self) -> Solution:
         while self.status is None:
-            self._pass()
+            side_by_side(self.sweeps, [self._rounds(column) for column in self.columns], self._watch)
             if self.status is None:
                 self._judge()
         return self._finish()
 
-    def _pass(self) -> None:
-        for column in self.columns:
-            while self.status is None:
-                column.round(self.in_time)
-                if self._record(column):
-                    self.status = Status.STOPPED
-                if column.done():
-                    break
-                self._check_limits(column)
+    def _watch(self) -> None:
+        """Let all processes agree on whether there is time left."""
+        self.going = self.status is None and not self.problem.together.any(not self.in_time())
+
+    def _rounds(self, column: ColumnGeneration) -> Job:
+        """Rounds of one component until it is done, or the solve has to end."""
+        while self.status is None:
+            yield from column.round(lambda: self.going)
+            if self.problem.together.any(bool(self._record(column))):
+                self.status = Status.STOPPED
+            if column.done():
+                break
+            self._check_limits(column)
 
     def _check_limits(self, column: ColumnGeneration) -> None:
-        if not self.in_time():
+        if self.status is not None:
+            return
+        if not self.going:
             self.status = Status.TIME_LIMIT
         elif column.rounds >= self.max_rounds:
             self.status = Status.MAX_ITER
@@ -147,17 +159,23 @@ class _Run(Run):
 
     def _finish(self) -> Solution:
         solve_time = self.seconds()
-        certificate = OptimalityCertificate(tuple(atom for column in self.columns for atom in column.atom_sets()))
-        network = self._network()
+        certificate = OptimalityCertificate(certificate_atoms(self.sweeps, self.columns))
         state = [
-            [None if c is None else c.cpu().numpy() for c in column.state.smoothing.centres] for column in self.columns
+            joined(
+                self.sweeps.chunks,
+                column.model.number,
+                column.state.smoothing.centres,
+                [terms.shape for terms in column.model.component.terms],
+            )
+            for column in self.columns
         ]
         variables = {
             "state": state,
             "evaluations": sum(column.model.evaluations for column in self.columns),
             "rounds": sum(column.rounds for column in self.columns),
+            "sweeps": self.sweeps.count,
         }
-        return self.conclude(solve_time, certificate, network, variables)
+        return self.conclude(solve_time, certificate, self._network(), variables)
 
     def verdict(self, gap: float) -> Status:
         """Status of an answer with a measured gap; what cannot be met stays infeasible."""

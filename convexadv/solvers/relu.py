@@ -14,6 +14,7 @@ from ..problems.blocks import Blocks
 from ..problems.certificate import OptimalityCertificate
 from ..problems.relu import ReLUProblem
 from .interior.component import Component
+from .interior.shapes import require_known
 from .place import place
 from .pruning import pruned
 from .run import Run, network_of, refuse, threads
@@ -47,8 +48,14 @@ def solve_torch(
     The method keeps all blocks in its cones' interior, drops those that the optimum cannot need, and proves that with
     their cone multipliers; ``max_iter`` counts its iterations over all components. A warm start says which blocks the
     working set starts from.
+
+    Raises
+    ------
+    InputError
+        If the method does not know the loss, or an argument cannot be used.
     """
     refuse(options)
+    require_known(problem.loss)
     where, kind = place(device, dtype)
     if str(kind) != "torch.float64":
         raise InputError("dtype='float32' is too coarse for the cones of a ReLU problem; use dtype='float64'.")

@@ -79,7 +79,10 @@ class Builder:
             return self.new(count, quadratic=weight)
         if name == "logistic":
             return self._logistic(weight)
-        raise InputError(f"loss={name!r} has no conic form here; use solver='torch'.")
+        raise InputError(
+            f"loss={name!r} has no conic form here, only 'hinge', 'squared_hinge', 'logistic' and 'squared' have; choose one "
+            "of them, or solver='torch', which takes any loss in a PolynomialProblem or GatedReLUProblem."
+        )
 
     def _logistic(self, weight: np.ndarray) -> int:
         """log(1 + exp(u)) <= t as exp(u - t) <= p, exp(-t) <= q, p + q <= 1; the cone is y exp(x/y) <= z."""

@@ -14,8 +14,29 @@ from typing import Any
 
 import torch
 
+from ...errors import InputError
 from ...losses import Loss
 from .local import LocalShape, Smooth
+
+_COSTS = {"hinge": (1.0, 0.0), "squared_hinge": (0.0, 2.0), "squared": (0.0, 1.0)}
+"""(c, q) of the losses c u + q u^2 / 2 of a shortfall u, or of its positive part."""
+_SMOOTH = ("logistic", "squared")
+"""Losses whose curvature :class:`.local.Smooth` knows."""
+
+
+def knows(loss: Loss) -> bool:
+    """Whether a loss has a local programme."""
+    return loss.name in _COSTS or loss.name in _SMOOTH
+
+
+def require_known(loss: Loss) -> None:
+    """Raise InputError for a loss that has no local programme."""
+    if not knows(loss):
+        known = ", ".join(map(repr, dict.fromkeys((*_COSTS, *_SMOOTH))))
+        raise InputError(
+            f"loss={loss.name!r} is unknown to the interior point method, which solves ReLU problems and knows {known}; "
+            "choose one of them, or a GatedReLUProblem or PolynomialProblem, whose solver='torch' takes any loss."
+        )
 
 
 @dataclass
@@ -46,7 +67,13 @@ def group_shape(loss: Loss, signs: Any, offset: Any, norm: NormRows | None, like
     """Programme of groups with the image (m, r y) and its constant: m = sign_0 x'E alpha, y = E alpha.
 
     ``signs`` (k,) are those of the alternatives relative to the first one, ``offset`` (k, g).
+
+    Raises
+    ------
+    InputError
+        If the loss is unknown.
     """
+    require_known(loss)
     p = 0 if norm is None else norm.linear[1].shape[1]
     count = offset.shape[1]
     if loss.name == "logistic" or loss.signed:
@@ -71,7 +98,7 @@ def group_shape(loss: Loss, signs: Any, offset: Any, norm: NormRows | None, like
     constant[:, positive : positive + k] = -offset.T
     shape.linear = (torch.cat([own_aux, shape.linear[0]]), torch.cat([own_image, shape.linear[1]]))
     linear, square = like.new_zeros(aux), like.new_zeros(aux)
-    linear[0], square[0] = {"hinge": (1.0, 0.0), "squared_hinge": (0.0, 2.0), "squared": (0.0, 1.0)}[loss.name]
+    linear[0], square[0] = _COSTS[loss.name]
     shape.cost = (linear, square)
     return shape, constant
 

@@ -1,0 +1,169 @@
+"""Passes over the data: all components' requests answered at once, block by block, in one or several processes.
+
+A block is read once a sweep, whatever the number of components: its products with the neurons of all of them are one
+matrix product, and so are the products of its transpose. Contributions are added in the order of the blocks, then over the
+processes, so that results depend neither on threads nor on who came first. What processes exchange is one vector a sweep,
+of the size of the gradients or moments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator
+from typing import Any
+
+from ..problems.chunks import Chunk, chunked
+from ..problems.polynomial import PolynomialProblem
+from ..rows import Rows
+from .works import WORKS, Visit, Work
+
+_ON_DEVICE = 1 << 28
+"""Bytes of a block on a GPU, where small blocks leave it idle."""
+
+
+class Sweeps:
+    """The data of a problem on a device, and its terms block by block.
+
+    Parameters
+    ----------
+    problem : PolynomialProblem
+    device : torch.device
+    data_type : torch.dtype
+        Of the products of works that do not ask for exact ones.
+    """
+
+    def __init__(self, problem: PolynomialProblem, device: Any, data_type: Any):
+        import torch
+
+        self.torch, self.together = torch, problem.together
+        self.device, self.data_type = device, data_type
+        self.rows = {kind: self._rows(problem, kind) for kind in {data_type, torch.float64}}
+        self.chunks = chunked(self.rows[torch.float64], problem.components, self._tensor)
+        self._warm: list[dict] = [{} for _ in self.chunks]
+        self.count = 0
+
+    def _rows(self, problem: PolynomialProblem, kind: Any) -> Rows:
+        rows = problem.rows.to_torch(self.device, kind)
+        if self.device.type != "cpu":
+            rows.block_rows = max(256, _ON_DEVICE // (8 * max(1, rows.d)))
+        return rows
+
+    def _tensor(self, array: Any) -> Any:
+        tensor = self.torch.as_tensor(array, device=self.device)
+        return tensor.to(self.torch.float64) if tensor.is_floating_point() else tensor
+
+    def serve(self, requests: list[Any]) -> list[Any]:
+        """Answer requests of any kinds in one pass, in the same order."""
+        works = [WORKS[type(request)](request) for request in requests]
+        self.count += any(work.columns is not None or work.needs_rows for work in works)
+        groups = [
+            _Group([place for place, work in enumerate(works) if work.exact == exact], works) for exact in (True, False)
+        ]
+        groups = [group for group in groups if group.places]
+        total = _Total(len(works))
+        for number, chunk in enumerate(self.chunks):
+            for place, visit in self._visits(number, chunk, groups):
+                total.add(place, visit)
+        sums, backs = total.everywhere(self.together, self.torch)
+        return [work.answer(*parts) for work, *parts in zip(works, sums, total.kept, backs, strict=True)]
+
+    def _visits(self, number: int, chunk: Chunk, groups: list[_Group]) -> list[tuple[int, Visit]]:
+        result = []
+        for group in groups:
+            kind = self.torch.float64 if group.exact else self.data_type
+            block = self._readers(kind)[number]() if group.columns is not None or group.needs_rows else None
+            result += group.visits(number, chunk, block, self._warm[number], self.torch)
+        return result
+
+    def _readers(self, kind: Any) -> list[Callable[[], Any]]:
+        return [load for _, load in self.rows[kind].readers()]
+
+
+class _Group:
+    """Works that share the products with a block, in one arithmetic."""
+
+    def __init__(self, places: list[int], works: list[Work]):
+        import torch
+
+        self.places, self.works = places, [works[place] for place in places]
+        self.exact = bool(self.works) and self.works[0].exact
+        self.needs_rows = any(work.needs_rows for work in self.works)
+        parts = [work.columns for work in self.works if work.columns is not None]
+        self.columns = torch.cat(parts) if parts else None
+
+    def visits(self, number: int, chunk: Chunk, block: Any, warm: dict, torch: Any) -> list[tuple[int, Visit]]:
+        """Number of a work and what the chunk contributes to it."""
+        products: Any = None
+        if self.columns is not None:
+            products = (block @ self.columns.T.to(block.dtype)).to(torch.float64)
+        first, visits = 0, []
+        for work in self.works:
+            own = None
+            if work.columns is not None:
+                own = products[:, first : first + len(work.columns)]
+                first += len(work.columns)
+            visits.append(work.visit(number, chunk, block, own, warm))
+        backs = [visit.back for visit in visits if visit.back is not None]
+        if backs:
+            pulled = (block.T @ torch.cat(backs, 1).to(block.dtype)).to(torch.float64)
+            parts = iter(pulled.split([back.shape[1] for back in backs], 1))
+            visits = [visit if visit.back is None else visit._replace(back=next(parts)) for visit in visits]
+        return list(zip(self.places, visits, strict=True))
+
+
+class _Total:
+    """Sums of the contributions of the chunks to every work."""
+
+    def __init__(self, count: int):
+        self.sums: list[list[Any] | None] = [None] * count
+        self.backs: list[Any] = [None] * count
+        self.kept: list[list[Any]] = [[] for _ in range(count)]
+
+    def add(self, place: int, visit: Visit) -> None:
+        """Add a chunk to a work."""
+        old = self.sums[place]
+        self.sums[place] = visit.sums if old is None else [a + b for a, b in zip(old, visit.sums, strict=True)]
+        if visit.back is not None:
+            back = self.backs[place]
+            self.backs[place] = visit.back if back is None else back + visit.back
+        self.kept[place].append(visit.kept)
+
+    def everywhere(self, together: Any, torch: Any) -> tuple[list[list[Any]], list[Any]]:
+        """Sums and backs over all processes, exchanged as one vector."""
+        sums = [part or [] for part in self.sums]
+        if together.size == 1:
+            return sums, self.backs
+        flat = [array for part in sums for array in part] + [back for back in self.backs if back is not None]
+        if not flat:
+            return sums, self.backs
+        whole = together.total(torch.cat([array.reshape(-1) for array in flat]))
+        pieces = iter(whole.split([array.numel() for array in flat]))
+        shaped = (piece.reshape(array.shape) for piece, array in zip(pieces, flat, strict=True))
+        new_sums = [[next(shaped) for _ in part] for part in sums]
+        return new_sums, [None if back is None else next(shaped) for back in self.backs]
+
+
+def side_by_side(sweeps: Sweeps, jobs: list[Generator], watch: Callable[[], Any] = lambda: None) -> None:
+    """Run generators of requests together: every sweep answers one request of each that is not done.
+
+    Parameters
+    ----------
+    sweeps : Sweeps
+    jobs : list of generators
+    watch : callable
+        Called after every sweep.
+    """
+    waiting: list[tuple[Generator, Any]] = []
+    for job in jobs:
+        _advance(job, None, waiting)
+    while waiting:
+        answers = sweeps.serve([request for _, request in waiting])
+        watch()
+        now, waiting = waiting, []
+        for (job, _), answer in zip(now, answers, strict=True):
+            _advance(job, answer, waiting)
+
+
+def _advance(job: Generator, answer: Any, waiting: list[tuple[Generator, Any]]) -> None:
+    with contextlib.suppress(StopIteration):
+        waiting.append((job, job.send(answer)))
