@@ -10,6 +10,7 @@ import torch
 from . import _labels
 from ._arrays import Array, is_tensor, to_numpy
 from .errors import InputError
+from .sources import Source
 
 DTYPES = (torch.float32, torch.float64)
 """Precisions of weights."""
@@ -101,14 +102,14 @@ class Network(torch.nn.Module):
             If X has another shape, is not numeric, or holds NaN or infinite values.
         """
         tensor = is_tensor(X)
-        rows: Array = X if tensor else np.asarray(X)
+        rows: Array = X if tensor or isinstance(X, Source) else np.asarray(X)
         self._check_rows(rows)
         shape = (0,) if self.n_outputs == 1 else (0, self.n_outputs)
         blocks = [self.shift.new_empty(shape)]
         size = max(1, BLOCK // max(1, self._entries_of_a_row))
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
-            if not tensor:  # a copy: read-only and reversed arrays have no tensor form
+            if not is_tensor(block):  # a copy: read-only and reversed arrays have no tensor form
                 block = torch.from_numpy(np.array(block, dtype=_working_dtype(block)))
             block = block.detach().to(self.shift.device)
             block = block if block.is_floating_point() else block.double()
@@ -184,7 +185,7 @@ class Network(torch.nn.Module):
     def _check_rows(self, rows: Array) -> None:
         if rows.ndim != 2 or rows.shape[1] != self.n_features:
             raise InputError(f"X must have shape (n, {self.n_features}), got {tuple(rows.shape)}.")
-        if not is_tensor(rows) and rows.dtype.kind not in "biuf":
+        if isinstance(rows, np.ndarray) and rows.dtype.kind not in "biuf":
             raise InputError(f"X must hold numbers, got the dtype {rows.dtype}.")
 
     @property

@@ -66,7 +66,7 @@ def certified_accuracy_scorer(radius: float, norm: str = "l2", **options: Any) -
     Returns
     -------
     callable (estimator, X, y, sample_weight=None) -> float from 0 to 1
-        For a fitted classifier of this package, or a pipeline that ends with one.
+        For a fitted classifier of this package, a pipeline that ends with one, or a search over them.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def attacked_accuracy_scorer(
     Returns
     -------
     callable (estimator, X, y, sample_weight=None) -> float from 0 to 1
-        For a fitted classifier of this package, or a pipeline that ends with one.
+        For a fitted classifier of this package, a pipeline that ends with one, or a search over them.
 
     Raises
     ------
@@ -134,11 +134,12 @@ def attacked_accuracy_scorer(
 
 
 def network_and_rows(estimator: Any, X: Any) -> tuple[Any, np.ndarray]:
-    """The network of a fitted estimator or pipeline, and the rows as this network gets them.
+    """The network of a fitted estimator, pipeline or search, and the rows as this network gets them.
 
     Parameters
     ----------
-    estimator : estimator or Pipeline
+    estimator : estimator, Pipeline or search
+        A search, such as GridSearchCV, counts as its ``best_estimator_``. Pipelines and searches may contain each other.
     X : array-like or table (n, d)
         Rows as the estimator gets them.
 
@@ -150,7 +151,7 @@ def network_and_rows(estimator: Any, X: Any) -> tuple[Any, np.ndarray]:
     Raises
     ------
     InputError
-        If the estimator, or the last step of the pipeline, has no ``network_``.
+        If what remains, such as the last step of the pipeline, has no ``network_``.
 
     Examples
     --------
@@ -165,16 +166,18 @@ def network_and_rows(estimator: Any, X: Any) -> tuple[Any, np.ndarray]:
     >>> bool((network.predict(rows) == model.predict(X)).all())
     True
     """
-    last = estimator
-    if hasattr(estimator, "steps"):
-        last = estimator.steps[-1][1]
+    while hasattr(estimator, "steps") or hasattr(estimator, "best_estimator_"):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+            continue
         X = estimator[:-1].transform(X) if len(estimator.steps) > 1 else X
-    if not hasattr(last, "network_"):
+        estimator = estimator.steps[-1][1]
+    if not hasattr(estimator, "network_"):
         raise InputError(
-            f"a {type(last).__name__} without network_ was given; a fitted classifier of convexadv, or a pipeline that "
-            "ends with one, is needed."
+            f"a {type(estimator).__name__} without network_ was given; a fitted classifier of convexadv, a pipeline that "
+            "ends with one, or a fitted search with refit over these is needed."
         )
-    return last.network_, np.asarray(X)
+    return estimator.network_, np.asarray(X)
 
 
 class _Scorer:

@@ -92,7 +92,11 @@ class Rows:
                 block = torch.from_numpy(block if block.flags.writeable else block.copy())
             return block.detach().to(device=device, dtype=dtype)
 
-        in_memory = [source for source in self._sources if not isinstance(source, np.memmap)]
+        in_memory = [
+            source
+            for source in self._sources
+            if is_tensor(source) or (isinstance(source, np.ndarray) and not isinstance(source, np.memmap))
+        ]
         if torch.device(device).type != "cpu" and len(in_memory) == len(self._sources):
             return Rows([convert(source) for source in self._sources], lambda block: block, self.constant)
         return Rows(self._sources, convert, self.constant)

@@ -12,7 +12,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -250,6 +250,50 @@ def assert_same(found, reference):
     for key, value in scores(reference).items():
         np.testing.assert_array_equal(found.cv_results_[key], value)
     assert found.best_params_ == reference.best_params_
+
+
+def test_scorers_of_a_search_see_its_best_estimator(serial_search):
+    """A search counts as the pipeline that it refitted, also as the last step of another pipeline."""
+    X, y = load_breast_cancer(return_X_y=True)
+    best = serial_search.best_estimator_
+    network, rows = network_and_rows(serial_search, X)
+    assert network is best[-1].network_
+    np.testing.assert_array_equal(rows, best[0].transform(X))
+    for scorer in (certified_accuracy_scorer(0.3), attacked_accuracy_scorer(0.3)):
+        assert scorer(serial_search, X, y) == scorer(best, X, y)
+    model = GridSearchCV(ca.PolynomialClassifier(tol=1e-2), {"beta": [0.1, 0.3]}, cv=2)
+    inside = make_pipeline(StandardScaler(), model).fit(X[::3], y[::3])
+    network, rows = network_and_rows(inside, X)
+    assert network is inside[-1].best_estimator_.network_
+    np.testing.assert_array_equal(rows, inside[0].transform(X))
+
+
+def test_a_search_without_a_network_is_an_error():
+    X, y = wdbc()
+    unfitted = GridSearchCV(ca.PolynomialClassifier(tol=1e-2), {"beta": [0.1]}, cv=2, refit=False)
+    for model in (unfitted, unfitted.fit(X, y)):
+        with pytest.raises(ca.InputError, match=r"GridSearchCV without network_ .* with refit"):
+            certified_accuracy_scorer(0.3)(model, X, y)
+
+
+def test_nested_cross_validation_takes_the_scorers():
+    """cross_val_score around a search equals the loop over the outer folds, written out."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y = X[::2], y[::2]
+    certified, attacked = certified_accuracy_scorer(0.3), attacked_accuracy_scorer(0.3)
+    model = make_pipeline(StandardScaler(), ca.PolynomialClassifier(tol=1e-3, radius=0.3))
+    inner = GridSearchCV(model, {"polynomialclassifier__beta": [0.03, 0.3]}, scoring=certified, cv=2)
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    values = cross_val_score(inner, X, y, scoring=certified, cv=folds, error_score="raise")
+    expected = []
+    for train, test in folds.split(X, y):
+        best = clone(inner).fit(X[train], y[train]).best_estimator_
+        rows = best[0].transform(X[test])
+        expected.append(ca.certify(best[-1].network_, rows, y[test], 0.3).certified.mean())
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-15)
+    both = cross_validate(inner, X, y, scoring={"low": certified, "high": attacked}, cv=folds, error_score="raise")
+    np.testing.assert_array_equal(both["test_low"], values)
+    assert (both["test_low"] <= both["test_high"]).all()
 
 
 def test_cross_validation_takes_the_scorers():

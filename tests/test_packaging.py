@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import configparser
 import re
+import shutil
+import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +95,39 @@ def test_python_versions_agree(setup: configparser.ConfigParser) -> None:
     tools = (ROOT / "pyproject.toml").read_text("utf-8")
     assert f'target-version = "py{oldest.replace(".", "")}"' in tools
     assert f'python_version = "{oldest}"' in tools
+
+
+def test_plots_are_an_extra_that_all_who_plot_bring(setup: configparser.ConfigParser) -> None:
+    extras = setup["options.extras_require"]
+
+    def brought(name: str) -> set[str]:
+        inner = re.findall(r"convexadv\[([^]]*)\]", extras[name])
+        others = (brought(each.strip()) for part in inner for each in part.split(","))
+        return modules(extras[name]).union(*others)
+
+    assert "matplotlib" not in modules(setup["options"]["install_requires"])
+    assert {name for name in extras if "matplotlib" in brought(name)} == {"plot", "notebooks", "bench", "all", "dev"}
+    assert "'.[dev]'" in (ROOT / "Makefile").read_text("utf-8")  # what make demo, test and notebooks install
+
+
+def test_sdist_has_the_documents(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("convexadv", "docs"):
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in ("CHANGELOG.md", "CITATION.cff", "LICENSE", "MANIFEST.in", "README.md", "constraints.txt", "setup.cfg"):
+        shutil.copy(ROOT / name, source)
+    shutil.copy(ROOT / "pyproject.toml", source)
+    code = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True, timeout=120)
+    (archive,) = (source / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames()}
+    wanted = {"CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md", "constraints.txt", "convexadv/py.typed"}
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").iterdir() if path.is_file()}
+    assert wanted | pages <= names
+    assert not any(name.endswith(".pyc") for name in names)
 
 
 def test_package_is_typed(setup: configparser.ConfigParser) -> None:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from importlib.metadata import metadata, requires
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import convexadv as ca
 from convexadv.datasets import load, standardise
+from convexadv.plotting import plot_convergence
 
 
 def check(holds: bool, what: str) -> None:
@@ -43,6 +45,17 @@ def main() -> None:
 
     fit = ["convexadv", "fit", "wdbc", "--radius", "0.08", "--beta", "0.005", "--out", "model.safetensors"]
     check(subprocess.run(fit, cwd=here, capture_output=True, check=False).returncode == 0, "convexadv fit")
+    if find_spec("matplotlib") is None:
+        try:
+            plot_convergence(solution)
+        except ca.InputError as error:
+            check("convexadv[plot]" in str(error), "no matplotlib; a plot says how to get it")
+        else:
+            check(False, "a plot without matplotlib")
+    else:
+        check(bool(plot_convergence(solution).get_ylabel()), "a plot")
+    base = {name for name in requires("convexadv") or [] if "extra ==" not in name}
+    check(not any(name.startswith("matplotlib") for name in base), "the base install asks for no matplotlib")
     extras = {"mosek", "onnx", "plot", "notebooks", "bench", "dev"}
     named = {extra for extra in extras if any(f'extra == "{extra}"' in each for each in requires("convexadv") or [])}
     check(named == extras, f"extras {', '.join(sorted(extras))}")

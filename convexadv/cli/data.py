@@ -5,17 +5,22 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+from typing import Any
 
 import numpy as np
 
+from .._arrays import to_numpy
 from ..datasets import Dataset, Scaling, dataset_names, load, read_table, standardise
-from ..errors import InputError
+from ..datasets.scaling import _scaling
+from ..errors import FileFormatError, InputError
+from ..sources import SUFFIXES, Shards, Source, files_of, open_rows, tensors_of
 
 _MOST_CLASSES = 100
+_READ_ROWS = 4096
 
 
 def read_data(source: str, target: str | None) -> Dataset:
-    """A data set by name, or the table in a file.
+    """A data set by name, the table in a file, or the matrix in files that are read as they are needed.
 
     Raises
     ------
@@ -28,8 +33,8 @@ def read_data(source: str, target: str | None) -> Dataset:
                 f"--target {target} names a column of a file, but {source} is a data set with its own labels."
             )
         return load(source)
-    if os.path.isdir(source):
-        raise InputError(f"{source} is a folder; a CSV file, an .npz archive or the name of a data set is needed.")
+    if os.path.isdir(source) or (source.endswith(SUFFIXES) and os.path.exists(source)):
+        return _read_features(source, target)
     if not os.path.exists(source):
         close = difflib.get_close_matches(source, dataset_names(), n=1)
         hint = f"; did you mean {close[0]}?" if close else f" ({', '.join(dataset_names())})."
@@ -68,8 +73,10 @@ def split_rows(y: np.ndarray, fraction: float, seed: int, classes: bool) -> tupl
     return np.setdiff1d(np.arange(len(y)), test), np.sort(test)
 
 
-def scaling_of(kind: str, X: np.ndarray) -> Scaling:
+def scaling_of(kind: str, X: np.ndarray | Features) -> Scaling:
     """The input scaling of a name: "unit", "standard" or "none" (see the help of ``fit``)."""
+    if isinstance(X, Features):
+        return _StreamedScaling.of(kind, X)
     if kind == "none":
         return Scaling(np.zeros(X.shape[1]), np.ones(X.shape[1]))
     scaling = standardise(X)
@@ -82,6 +89,144 @@ def scaling_of(kind: str, X: np.ndarray) -> Scaling:
 def fingerprint(X: np.ndarray, y: np.ndarray) -> str:
     """SHA-256 of the values of the data, whatever types they are stored in."""
     digest = hashlib.sha256(f"{X.shape}{y.shape}".encode())
-    digest.update(np.ascontiguousarray(X, dtype="<f8").tobytes())
-    digest.update("\0".join(str(label) for label in y.ravel().tolist()).encode())
+    for start in range(0, len(X), _READ_ROWS):
+        digest.update(np.ascontiguousarray(X[start : start + _READ_ROWS], dtype="<f8").tobytes())
+    labels = y.ravel()
+    for start in range(0, len(labels), _READ_ROWS):
+        text = "\0".join(str(label) for label in labels[start : start + _READ_ROWS].tolist())
+        digest.update(f"\0{text}".encode() if start else text.encode())
     return digest.hexdigest()
+
+
+class Features(Source, np.lib.mixins.NDArrayOperatorsMixin):
+    """Rows (n, d) of files, in float64, that are read when they are needed: some of them, scaled.
+
+    Slices of rows are read; row numbers choose rows without reading them. Everything else that an array can do, arithmetic
+    for one, reads the whole matrix and is done with it.
+    """
+
+    def __init__(self, source: Source, index: np.ndarray | None = None, scaling: Scaling | None = None):
+        self._source, self._index, self._scaling = source, index, scaling
+        super().__init__((len(source) if index is None else len(index), source.shape[1]), np.dtype(np.float64))
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, slice):
+            return super().__getitem__(rows)
+        if isinstance(rows, np.ndarray):
+            return Features(self._source, rows if self._index is None else self._index[rows], self._scaling)
+        return self[rows : rows + 1][0] if isinstance(rows, int) and rows >= 0 else np.asarray(self)[rows]
+
+    def scaled(self, scaling: Scaling) -> Features:
+        """The same rows, scaled when they are read."""
+        return Features(self._source, self._index, scaling)
+
+    def __array_ufunc__(self, function: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        arrays = (np.asarray(value) if isinstance(value, Features) else value for value in inputs)
+        return getattr(function, method)(*arrays, **options)
+
+    def _read(self, first: int, stop: int) -> np.ndarray:
+        if self._index is None:
+            block = to_numpy(self._source[first:stop], np.float64)
+        else:
+            block = self._gather(self._index[first:stop])
+        return block if self._scaling is None else self._scaling.apply(block)
+
+    def _gather(self, wanted: np.ndarray) -> np.ndarray:
+        """Rows by their numbers; as many are read at a time as are wanted."""
+        out = np.empty((len(wanted), self.shape[1]))
+        size = max(1, len(wanted))
+        for start in np.unique(wanted // size) * size:
+            here = (wanted >= start) & (wanted < start + size)
+            out[here] = to_numpy(self._source[start : start + size])[wanted[here] - start]
+        return out
+
+
+class _StreamedScaling(Scaling):
+    """A scaling that leaves features in their files."""
+
+    @classmethod
+    def of(cls, kind: str, X: Features) -> _StreamedScaling:
+        """See :func:`scaling_of`."""
+        if kind == "none":
+            return cls(np.zeros(X.shape[1]), np.ones(X.shape[1]))
+        matrix: Any = X
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is reported below, in a sentence
+            shift, scale = _scaling(matrix)
+        if not (np.isfinite(shift).all() and np.isfinite(scale).all()):
+            raise InputError("X holds a NaN, infinite or too large value; finite features are needed.")
+        if kind == "unit":
+            return cls(shift, scale)
+        blocks = range(0, len(X), _READ_ROWS)
+        rows = X.scaled(Scaling(shift, scale))
+        mean = sum(rows[start : start + _READ_ROWS].sum(0) for start in blocks) / len(X)
+        squares = sum(((rows[start : start + _READ_ROWS] - mean) ** 2).sum(0) for start in blocks)
+        deviation = float(np.sqrt(squares / len(X)).max())
+        return cls(shift, scale * (deviation if deviation > 0 else 1.0))
+
+    def apply(self, X: Any) -> Any:
+        """Scaled rows; those of files stay there."""
+        return X.scaled(self) if isinstance(X, Features) else super().apply(X)
+
+
+def _read_features(source: str, target: str | None) -> Dataset:
+    """Features in a .npy or .safetensors file or a folder of them; labels in a .npy file, or in tensors beside them."""
+    files = files_of(source) if os.path.isdir(source) else [source]
+    if target is not None and target.endswith(".npy"):
+        if not os.path.isfile(target):
+            raise InputError(f"--target: there is no file {target}.")
+        files = [file for file in files if not os.path.samefile(file, target)]
+        if not files:
+            raise InputError(f"{source} holds no features beside the labels {target}.")
+        rows, y, labels = open_rows(files), _read_labels(target), target
+    else:
+        name = "y" if target is None else target
+        rows, y, labels = *_read_pairs(source, files, name), f"the tensor {name!r}"
+    if y.dtype.kind not in ("biufU" if y.ndim == 1 else "biuf") or y.ndim not in (1, 2):
+        raise FileFormatError(f"{labels} is {y.dtype} of shape {y.shape}; labels (n,) are needed.")
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise FileFormatError(f"{labels} is NaN or infinite in row {np.argwhere(~np.isfinite(y))[0][0]}.")
+    if len(rows) != len(y):
+        raise FileFormatError(f"{source} has {len(rows)} rows, but {labels} has {len(y)}.")
+    if 0 in rows.shape:
+        raise FileFormatError(f"{source} has shape {rows.shape}; at least one row and one column are needed.")
+    names = tuple(f"column {j}" for j in range(rows.shape[1]))
+    classes = () if y.dtype.kind == "f" or y.ndim > 1 else tuple(str(label) for label in np.unique(y))
+    X: Any = Features(rows)
+    return Dataset(os.path.basename(os.path.normpath(source)), X, y, names, classes, f"Read from {source}.")
+
+
+def _read_labels(path: str) -> np.ndarray:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, EOFError, SyntaxError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise FileFormatError(f"{path} is truncated or no .npy file of plain values ({reason}).") from error
+
+
+def _read_pairs(source: str, files: list[str], name: str) -> tuple[Source, np.ndarray]:
+    """Features and labels that share their files."""
+    if not all(file.endswith(".safetensors") for file in files):
+        raise InputError(f"{source} has no labels beside its features; give --target FILE, a .npy file with one a row.")
+    from safetensors import safe_open
+
+    parts, labels = [], []
+    for file in files:
+        tensors = tensors_of(file)
+        if name not in tensors:
+            raise InputError(
+                f"{file} has no tensor {name!r} for the targets; it has {', '.join(tensors) or 'nothing'}: give --target "
+                "NAME, or the name of a .npy file with one a row."
+            )
+        others = [key for key, (shape, _) in tensors.items() if len(shape) == 2 and key != name]
+        if "X" not in others and len(others) != 1:
+            raise InputError(
+                f"{file} needs its features under 'X'; beside {name!r} it has {', '.join(others) or 'no'} matrix."
+            )
+        parts.append(open_rows(file, "X" if "X" in others else others[0]))
+        with safe_open(file, framework="pt") as opened:
+            labels.append(to_numpy(opened.get_tensor(name)))
+    if len({part.shape[1:] for part in labels}) > 1:
+        raise FileFormatError(f"the targets {name!r} of the files of {source} have different widths.")
+    return Shards(parts, f"the files of {source}"), np.concatenate(labels)

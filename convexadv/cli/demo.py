@@ -13,6 +13,7 @@ from .._atomic import atomic_write
 from .._network import Network
 from ..datasets import Dataset, load
 from ..files import save
+from ..plotting.style import require_matplotlib
 from ..problems import PolynomialProblem
 from ..solvers import Solution, solve
 from .data import fingerprint, scaling_of, split_rows
@@ -57,6 +58,7 @@ class _Rows(NamedTuple):
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Train both networks, measure them, and write everything to the folder."""
+    require_matplotlib()
     data = load("wdbc")
     place = _folder(arguments.out)
     rows = _split(data, arguments)

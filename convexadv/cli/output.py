@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError
+from ..plotting.style import require_matplotlib
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -59,8 +60,11 @@ def check_folder(option: str, folder: str) -> None:
 
 
 def check_plot(option: str, path: str | None) -> None:
-    """Raise InputError for a plot in a format that is not known."""
-    if path is not None and not path.lower().endswith(PLOT_SUFFIXES):
+    """Raise InputError for a plot in a format that is not known, or if there is nothing to draw with."""
+    if path is None:
+        return
+    require_matplotlib()
+    if not path.lower().endswith(PLOT_SUFFIXES):
         raise InputError(
             f"{option} {path} has no known format; a name that ends in {', '.join(PLOT_SUFFIXES)} is needed."
         )

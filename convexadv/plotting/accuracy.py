@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .style import CYCLE, HATCHES, MARKERS, axes_or_new, tidy
+from .style import CYCLE, HATCHES, MARKERS, axes_or_new, require_matplotlib, tidy
 
 
 def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radius, in the units of the rows") -> Any:
@@ -41,6 +41,7 @@ def plot_accuracy(curves: Mapping[str, Any], ax: Any = None, xlabel: str = "radi
     >>> ax.get_ylabel()
     'accuracy'
     """
+    require_matplotlib()
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     ax = axes_or_new(ax, (6.4, 4.2))

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._atomic import atomic_write
 from ..errors import InputError
+from .style import require_matplotlib
 
 
 def new_figure(columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
@@ -33,6 +34,7 @@ def new_figure(columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]
     >>> len(axes), figure.get_size_inches().tolist()
     (2, [8.0, 3.0])
     """
+    require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._arrays import to_numpy
 from ..errors import InputError
-from .style import BLUE, VERMILION, axes_or_new, tidy
+from .style import BLUE, VERMILION, axes_or_new, require_matplotlib, tidy
 
 _COLUMNS = 6
 
@@ -76,6 +76,7 @@ def plot_neurons(network: Any, shape: tuple[int, int], axes: Any = None, *, outp
 
 
 def _new_axes(count: int) -> np.ndarray:
+    require_matplotlib()
     from matplotlib import pyplot
 
     columns = min(count, _COLUMNS)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from .convergence import lower_part
-from .style import CYCLE, MARKERS, axes_or_new, tidy
+from .style import CYCLE, MARKERS, axes_or_new, require_matplotlib, tidy
 
 _LINES = ("-", "--", ":", "-.")
 _LEAST_GAP = 1e-9
@@ -45,6 +45,7 @@ def plot_path(path: Any, ax: Any = None) -> Any:
     >>> [ax.get_ylabel() for ax in plot_path(path).figure.axes]
     ['objective', 'relative gap', 'neurons']
     """
+    require_matplotlib()
     from matplotlib.ticker import MaxNLocator
 
     rows = path.rows()
@@ -105,6 +106,7 @@ def plot_tradeoff(accuracies: Sequence[dict[str, float]], ax: Any = None) -> Any
     >>> plot_tradeoff(path.accuracies(X, y, radius=0.2)).get_xlabel()
     'clean accuracy'
     """
+    require_matplotlib()
     from matplotlib.ticker import PercentFormatter
 
     rows = [row for row in accuracies if row["neurons"]]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
+
+from ..errors import InputError
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442",
@@ -13,10 +16,17 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("////", "\\\\\\\\", "....", "xxxx")
 
 
+def require_matplotlib() -> None:
+    """Raise InputError if there is nothing to draw with."""
+    if find_spec("matplotlib") is None:
+        raise InputError("plots need the package matplotlib; pip install 'convexadv[plot]' brings it.")
+
+
 def axes_or_new(ax: Any, size: tuple[float, float]) -> Any:
     """The axes given, or those of a new figure of that size in inches, which notebooks show."""
     if ax is not None:
         return ax
+    require_matplotlib()
     from matplotlib import pyplot
 
     return pyplot.subplots(figsize=size, layout="constrained")[1]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import InputError
 from ..losses import HARD, SQUARED, WORST_SQUARED, Loss
 from .terms import Component, TermSet
 
@@ -25,6 +26,10 @@ def assemble(problem: Problem) -> tuple[Component, ...]:
 
 
 def _regression(problem: Problem, output: int) -> Component:
+    if problem.loss != SQUARED:
+        raise InputError(
+            f"the regression loss {problem.loss.name!r} is not the squared one; only margin losses can be your own."
+        )
     target = problem.targets[:, output]
     one = np.ones_like(target)
 

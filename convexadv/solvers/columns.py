@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problems.chunks import Chunk
+from ..problems.chunks import Chunk, PerChunk
 from .consolidate import consolidated
 from .curvature import preconditioner
 from .lbfgs import Memory, minimise
@@ -130,7 +130,11 @@ class ColumnGeneration:
         if smoothing is not None:
             smoothing = smoothing._replace(mu=MU_AGAIN)
             self.expected, self.curved = EXPECTED * self.tolerance, True
-        smoothing = smoothing or self.state.smoothing
+        else:
+            own = self.state.smoothing
+            halved = [[None if z is None else 0.5 * z for z in chunk] for chunk in own.centres]
+            _, _, multipliers = yield Evaluate(self.model, neurons, own._replace(centres=halved), self.exact)
+            smoothing = own._replace(centres=self._centres(multipliers))
         _, _, multipliers = yield Evaluate(self.model, neurons, smoothing, self.exact)
         self.state = State(neurons, smoothing, Point(neurons, smoothing.nu, multipliers))
         yield from self._keep_best()
@@ -160,7 +164,7 @@ class ColumnGeneration:
         return extremes
 
     def _zero(self, chunks: list[Chunk]) -> tuple[State, Bounds]:
-        none, kinds = self.model.no_neurons(), self.model.kinds
+        none = self.model.no_neurons()
         multipliers = [
             [
                 None if terms is None else terms.loss.multipliers(terms.offset)[1]
@@ -168,7 +172,7 @@ class ColumnGeneration:
             ]
             for chunk in chunks
         ]
-        centres = [[z if kind.centred else None for kind, z in zip(kinds, chunk, strict=True)] for chunk in multipliers]
+        centres = self._centres(multipliers)
         point = Point(none, 0.0, multipliers)
         constrained = self.model.constrained
         bounds = Bounds(
@@ -243,11 +247,12 @@ class ColumnGeneration:
         self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))
         self.state.neurons = neurons._replace(vectors=found.point.view(shape))
         self.state.point = Point(self.state.neurons, smoothing.nu, found.extra)
-        centres = [
-            [z if kind.centred else None for kind, z in zip(self.model.kinds, chunk, strict=True)]
-            for chunk in found.extra
-        ]
-        self.state.smoothing = smoothing._replace(centres=centres)
+        self.state.smoothing = smoothing._replace(centres=self._centres(found.extra))
+
+    def _centres(self, multipliers: PerChunk) -> PerChunk:
+        """Multipliers as proximal centres, where the loss needs them."""
+        kinds = self.model.kinds
+        return [[z if kind.centred else None for kind, z in zip(kinds, chunk, strict=True)] for chunk in multipliers]
 
     def _evaluating(self, steps: Job, neurons: Neurons, smoothing: Smoothing, shape: Any) -> Job:
         """Run a minimisation, its points turned into evaluations; other requests pass through."""

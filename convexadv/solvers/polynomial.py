@@ -23,7 +23,8 @@ from .sweeps import Sweeps, side_by_side
 logger = logging.getLogger(__name__)
 
 _MAX_ROUNDS = 1000
-_ENTRIES_WORTH_THREADS = 500_000
+_SHARE = 0.98
+"""Of the tolerance that every component reaches: what is measured in the end differs by rounding."""
 
 
 def solve_torch(
@@ -42,11 +43,14 @@ def solve_torch(
     """Solve a polynomial problem by column generation; arguments as in :func:`convexadv.solve`."""
     refuse(options)
     where, data_type = place(device, dtype)
-    with threads(small=problem.rows.n * problem.rows.d < _ENTRIES_WORTH_THREADS):
-        run = _Run(problem, tol, max_iter, time_limit, callback, verbose, where, data_type)
-        if warm_start is not None:
-            run.warm(warm_start)
-        return run.solution()
+    with threads(small=where.type == "cpu") as workers:
+        run = _Run(problem, tol, max_iter, time_limit, callback, verbose, where, data_type, workers)
+        try:
+            if warm_start is not None:
+                run.warm(warm_start)
+            return run.solution()
+        finally:
+            run.sweeps.close()
 
 
 class _Run(Run):
@@ -54,15 +58,15 @@ class _Run(Run):
 
     feasibility, unit = 1e-6, "neurons"
 
-    def __init__(self, problem, tol, max_iter, time_limit, callback, verbose, device, dtype):
+    def __init__(self, problem, tol, max_iter, time_limit, callback, verbose, device, dtype, workers):
         import torch
 
         super().__init__(problem, tol, time_limit, callback, verbose, logger)
         self.max_rounds = _MAX_ROUNDS if max_iter is None else max_iter
-        self.sweeps = Sweeps(problem, device, dtype)
+        self.sweeps = Sweeps(problem, device, dtype, workers)
         self.columns = [
             ColumnGeneration(
-                ComponentModel(problem, number, device), self.sweeps.chunks, 0.9 * tol, dtype == torch.float64
+                ComponentModel(problem, number, device), self.sweeps.chunks, _SHARE * tol, dtype == torch.float64
             )
             for number in range(len(problem.components))
         ]

@@ -24,14 +24,14 @@ def refuse(options: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def threads(small: bool) -> Iterator[None]:
-    """One thread for small problems, where threads only wait for each other; the user's number is restored."""
+def threads(small: bool) -> Iterator[int]:
+    """One thread for torch where threads only wait for each other; yields the user's number, which is restored."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1 if small else before)
     try:
-        yield
+        yield before
     finally:
         torch.set_num_threads(before)
 

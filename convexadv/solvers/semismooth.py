@@ -81,9 +81,7 @@ class Smoothed:
         """psi'' where psi' = z, or 1 / (psi*)''(z)."""
         if self.mu:
             return torch.full_like(z, 1.0 / self.mu)
-        if self.loss.name == "logistic":
-            return z * (1.0 - z)
-        return torch.full_like(z, 2.0 if self.loss.name == "squared_hinge" else 1.0)
+        return 1.0 / self.loss.conjugate_curvature(z)
 
 
 def suits(component: Any) -> bool:

@@ -9,7 +9,9 @@ of the size of the gradients or moments.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..problems.chunks import Chunk, chunked
@@ -17,6 +19,10 @@ from ..problems.polynomial import PolynomialProblem
 from ..rows import Rows
 from .works import WORKS, Visit, Work
 
+_BLOCK_BYTES = (4 << 20, 16 << 20)
+"""Bytes of a block in float64, least and most: both products with it read it from a core's cache, and interpreter time
+stays small. An eighth of the data lies between; the number of threads plays no role, so that it changes no result."""
+_MOST_ROWS = 1 << 15
 _ON_DEVICE = 1 << 28
 """Bytes of a block on a GPU, where small blocks leave it idle."""
 
@@ -30,9 +36,11 @@ class Sweeps:
     device : torch.device
     data_type : torch.dtype
         Of the products of works that do not ask for exact ones.
+    threads : int
+        Blocks that are worked on at a time, by a thread each, on the CPU.
     """
 
-    def __init__(self, problem: PolynomialProblem, device: Any, data_type: Any):
+    def __init__(self, problem: PolynomialProblem, device: Any, data_type: Any, threads: int = 1):
         import torch
 
         self.torch, self.together = torch, problem.together
@@ -40,13 +48,24 @@ class Sweeps:
         self.rows = {kind: self._rows(problem, kind) for kind in {data_type, torch.float64}}
         self.chunks = chunked(self.rows[torch.float64], problem.components, self._tensor)
         self._warm: list[dict] = [{} for _ in self.chunks]
+        self._pool = None
+        if device.type == "cpu" and min(threads, len(self.chunks)) > 1:
+            self._pool = ThreadPoolExecutor(threads, "convexadv", initializer=torch.set_num_threads, initargs=(1,))
         self.count = 0
 
     def _rows(self, problem: PolynomialProblem, kind: Any) -> Rows:
         rows = problem.rows.to_torch(self.device, kind)
-        if self.device.type != "cpu":
-            rows.block_rows = max(256, _ON_DEVICE // (8 * max(1, rows.d)))
+        rows.block_rows = max(256, _ON_DEVICE // (8 * rows.d))
+        if self.device.type == "cpu":
+            least, most = _BLOCK_BYTES
+            size = min(max(rows.n * rows.d, least), most)  # an eighth of the bytes in float64
+            rows.block_rows = min(max(256, size // (8 * rows.d)), _MOST_ROWS)
         return rows
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def _tensor(self, array: Any) -> Any:
         tensor = self.torch.as_tensor(array, device=self.device)
@@ -61,14 +80,16 @@ class Sweeps:
         ]
         groups = [group for group in groups if group.places]
         total = _Total(len(works))
-        for number, chunk in enumerate(self.chunks):
-            for place, visit in self._visits(number, chunk, groups):
+        visit_all = functools.partial(self._visits, groups=groups)
+        numbers = range(len(self.chunks))
+        for visits in (map if self._pool is None else self._pool.map)(visit_all, numbers):
+            for place, visit in visits:
                 total.add(place, visit)
         sums, backs = total.everywhere(self.together, self.torch)
         return [work.answer(*parts) for work, *parts in zip(works, sums, total.kept, backs, strict=True)]
 
-    def _visits(self, number: int, chunk: Chunk, groups: list[_Group]) -> list[tuple[int, Visit]]:
-        result = []
+    def _visits(self, number: int, groups: list[_Group]) -> list[tuple[int, Visit]]:
+        chunk, result = self.chunks[number], []
         for group in groups:
             kind = self.torch.float64 if group.exact else self.data_type
             block = self._readers(kind)[number]() if group.columns is not None or group.needs_rows else None
