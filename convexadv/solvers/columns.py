@@ -39,8 +39,8 @@ MU_AGAIN = 0.05
 EXPECTED = 30.0
 """Gap that the first round of such a start works for, in units of the tolerance: the bound of its centres says nothing."""
 CURVED = 0.2
-"""Gap below which refinements start from the Gauss-Newton curvature, with balls only where multipliers are given: it knows
-nothing of how the worst perturbations move, which counts far from a solution."""
+"""Gap below which refinements start from the Gauss-Newton curvature; with balls and kinks only where multipliers are given:
+it knows nothing of how the worst perturbations move, which counts far from a solution."""
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
 _SHRINKINGS = 14
@@ -96,7 +96,7 @@ class ColumnGeneration:
         self.evaluations = _FIRST_EVALUATIONS
         self.accuracy = ETA
         self.expected = math.inf
-        self.curved = not model.robust
+        self.curved = not (model.robust and any(kind.centred for kind in model.kinds))
         self._gaps: list[float] = []
         self._uppers: list[float] = []
 
@@ -232,7 +232,7 @@ class ColumnGeneration:
         neurons, smoothing = self.state.neurons, self.state.smoothing
         shape = neurons.vectors.shape
         self.memory.clear()
-        near = self.curved and self._promise() < CURVED
+        near = self._promise() < CURVED
         size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
         target = self.accuracy * min(self._promise(), 1.0)
         steps = minimise(
@@ -241,7 +241,7 @@ class ColumnGeneration:
             max(target, 0.1 * self.accuracy * self.tolerance) * 0.1 * size,
             self.memory,
             keep_going,
-            (lambda z: preconditioner(self.model, neurons, smoothing, z)) if near else None,
+            (lambda z: preconditioner(self.model, neurons, smoothing, z, self.curved)) if near else None,
         )
         found = yield from self._evaluating(steps, neurons, smoothing, shape)
         self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))

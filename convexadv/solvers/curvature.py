@@ -26,7 +26,7 @@ _FREE = 5e7
 
 
 def preconditioner(
-    model: Any, neurons: Any, smoothing: Any, multipliers: Any
+    model: Any, neurons: Any, smoothing: Any, multipliers: Any, whole: bool = True
 ) -> Generator[Any, Any, Callable[[Any], Any] | None]:
     """The map r -> P^-1 r of flat gradients (m d,), or None where it does not pay. A generator of requests.
 
@@ -39,6 +39,8 @@ def preconditioner(
         Of the minimisation.
     multipliers : PerChunk
         There.
+    whole : bool
+        False takes the penalty alone, and only where no loss is curved.
     """
     beta = model.problem.beta
     if beta <= 0 or model.problem.together.size > 1:
@@ -52,7 +54,7 @@ def preconditioner(
     width = neurons.vectors.numel()
     if not count:
         return lambda r: r / (2.0 * beta)
-    if not _pays(model, count, width):
+    if not whole or not _pays(model, count, width):
         return None
     rows, weights, curvature = yield Curved(model, neurons, smoothing, multipliers)
     jacobian = _Jacobian(model, neurons, rows, weights)
