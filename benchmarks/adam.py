@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.clock import Clock, Points
+
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-_BATCH = 1024
+BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -26,66 +27,95 @@ class Trained:
     rate: float
     seconds: float
     epochs: int
+    history: Points
+    """Seconds and objectives on the way."""
 
     def scores(self, X: np.ndarray) -> np.ndarray:
         """(n, C)."""
-        rows = np.concatenate([X, np.ones((len(X), 1))], 1)
+        rows = _with_intercept(X) if self.hidden.shape[2] > X.shape[1] else X
         return np.stack([np.maximum(rows @ u.T, 0.0) @ a for u, a in zip(self.hidden, self.output, strict=True)], 1)
 
 
-def train(X: np.ndarray, signs: np.ndarray, beta: float, neurons: int, seconds: float, seed: int = 0) -> Trained:
-    """Best of Adam over :data:`RATES`, each for the whole time; squared hinge, one-vs-rest, sums over the outputs.
+def train(
+    X: np.ndarray,
+    targets: np.ndarray,
+    beta: float,
+    neurons: int,
+    seconds: float,
+    seed: int = 0,
+    loss: str = "squared_hinge",
+    intercept: bool = True,
+) -> Trained:
+    """Best of Adam over :data:`RATES`, each for the whole time; averages over rows, sums over the outputs.
 
     Parameters
     ----------
     X : (n, d)
-    signs : (n, C) +-1
+    targets : (n, C)
+        +-1 for the squared hinge, one-vs-rest; reals for the squared loss (f - y)^2 / 2.
     beta : float
     neurons : int
         m for every output; each feeds that output only, as in the convex programme.
     seconds : float
-        For each rate.
+        For each rate, measurements on the way excluded.
     seed : int
+    loss : {"squared_hinge", "squared"}
+    intercept : bool
+        Whether rows get a constant last feature, penalised as the others.
     """
-    runs = [_run(X, signs, beta, neurons, seconds, rate, seed) for rate in RATES]
+    rows = _with_intercept(X) if intercept else np.asarray(X)
+    runs = [_run(rows, targets, beta, neurons, seconds, rate, seed, LOSSES[loss]) for rate in RATES]
     return min(runs, key=lambda run: run.objective)
 
 
-def _run(X: Any, signs: Any, beta: float, neurons: int, seconds: float, rate: float, seed: int) -> Trained:
+def _with_intercept(X: np.ndarray) -> np.ndarray:
+    return np.concatenate([X, np.ones((len(X), 1))], 1)
+
+
+def _run(X: Any, targets: Any, beta: float, neurons: int, seconds: float, rate: float, seed: int, loss: Any) -> Trained:
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.cat([torch.from_numpy(np.asarray(X, np.float32)), torch.ones(len(X), 1)], 1)
-    y = torch.from_numpy(np.asarray(signs, np.float32))
+    rows, y = (torch.from_numpy(np.asarray(array, np.float32)) for array in (X, targets))
     outputs, width = y.shape[1], rows.shape[1]
     hidden = (torch.randn(outputs, neurons, width, generator=generator) / width**0.5).requires_grad_()
     output = (torch.randn(outputs, neurons, generator=generator) / neurons**0.5).requires_grad_()
     optimiser = torch.optim.Adam([hidden, output], lr=rate)
-    start, epochs = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        for group in optimiser.param_groups:
-            elapsed = (time.perf_counter() - start) / seconds
-            group["lr"] = rate * 0.5 * (1.0 + np.cos(np.pi * min(1.0, elapsed)))
-        order = torch.randperm(len(rows), generator=generator)
-        for first in range(0, len(rows), _BATCH):
-            batch = order[first : first + _BATCH]
-            optimiser.zero_grad()
-            (_loss(rows[batch], y[batch], hidden, output) + _penalty(hidden, output, beta)).backward()
-            optimiser.step()
-            if time.perf_counter() - start >= seconds:
-                break
-        epochs += 1
-    spent = time.perf_counter() - start
-    with torch.no_grad():
-        value = float(_loss(rows.double(), y.double(), hidden.double(), output.double()))
+
+    @torch.no_grad()
+    def objective() -> float:
+        value = float(loss(_scores(rows.double(), hidden.double(), output.double()), y.double()))
         # Scaled so that ||u|| = |alpha| the penalty is least and the function the same.
-        value += beta * float((hidden.double().norm(dim=2) * output.double().abs()).sum())
-    return Trained(value, hidden.detach().numpy(), output.detach().numpy(), rate, spent, epochs)
+        return value + beta * float((hidden.double().norm(dim=2) * output.double().abs()).sum())
+
+    clock, steps, order = Clock(seconds, objective), 0, torch.empty(0, dtype=torch.long)
+    while clock.tick():
+        if not len(order):
+            order = torch.randperm(len(rows), generator=generator)
+        batch, order = order[:BATCH], order[BATCH:]
+        optimiser.param_groups[0]["lr"] = rate * clock.cosine()
+        optimiser.zero_grad()
+        (loss(_scores(rows[batch], hidden, output), y[batch]) + _penalty(hidden, output, beta)).backward()
+        optimiser.step()
+        steps += 1
+    epochs = -(-steps * BATCH // max(BATCH, len(rows)))
+    weights = (part.detach().numpy() for part in (hidden, output))
+    return Trained(clock.points[-1][1], *weights, rate, clock.seconds(), epochs, clock.points)
 
 
-def _loss(rows: Any, y: Any, hidden: Any, output: Any) -> Any:
+def _scores(rows: Any, hidden: Any, output: Any) -> Any:
     outputs, neurons, width = hidden.shape
     products = (rows @ hidden.reshape(-1, width).T).clamp_min(0).view(len(rows), outputs, neurons)
-    margin = y * (products * output).sum(2)
-    return ((1.0 - margin).clamp_min(0) ** 2).mean(0).sum()
+    return (products * output).sum(2)
+
+
+def _squared_hinge(scores: Any, y: Any) -> Any:
+    return ((1.0 - y * scores).clamp_min(0) ** 2).mean(0).sum()
+
+
+def _squared(scores: Any, y: Any) -> Any:
+    return 0.5 * ((scores - y) ** 2).mean(0).sum()
+
+
+LOSSES = {"squared_hinge": _squared_hinge, "squared": _squared}
 
 
 def _penalty(hidden: Any, output: Any, beta: float) -> Any:

@@ -71,8 +71,7 @@ def main() -> int:
         "seconds": round(time.perf_counter() - begin, 1),
         "rows": rows,
     }
-    print(record.heading(document), *_lines(rows), sep="\n")
-    print(f"{cases} cases, {document['searches']} searches, {document['contradictions']} contradictions")
+    print(record.heading(document), report(document), sep="\n")
     record.write(arguments.out, document)
     return 1 if document["contradictions"] else 0
 
@@ -160,6 +159,13 @@ def _judged(case: Subject, norm: str, worst: Any, certificate: Any, points: np.n
 def contradictions(table: Table) -> int:
     """How many there are in a table."""
     return sum(counts[name] for counts in table.values() for name in CONTRADICTIONS)
+
+
+def report(document: dict[str, Any]) -> str:
+    """The table and its sum."""
+    lines = _lines(document["rows"])
+    total = f"{document['cases']} cases, {document['searches']} searches, {document['contradictions']} contradictions"
+    return "\n".join([*lines, total])
 
 
 def _lines(rows: list[dict[str, Any]]) -> list[str]:

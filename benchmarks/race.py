@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 import convexadv as ca
-from benchmarks.races import RACES
+from benchmarks.races import RACES, TEN
 
 SOLVERS = ("torch", "CLARABEL", "SCS")
+ROWS = {**RACES, **{f"ten-{name}": race for name, race in TEN.items()}}
 _WARM_UP_ROWS = 256
 _KINK = 1e-2
 
@@ -30,8 +31,8 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     ca.solve, ca.PolynomialProblem, ca.PolynomialNetwork  # noqa: B018 - loads all that a solve needs
-    baseline = _resident()
-    race = RACES[arguments.row]
+    baseline = resident()
+    race = ROWS[arguments.row]
     X, y = race.build(arguments.quick)
     threshold = zero_threshold(X, y)
     beta = threshold / race.divisor if race.beta is None else race.beta
@@ -45,7 +46,9 @@ def main() -> None:
         "loss": "hinge",
     }
     times, solution = _timed(problem, arguments, race, X, y, report, baseline)
-    report |= _measured(problem, solution, X, y) | {"seconds": float(np.median(times)), "all_seconds": times}
+    report |= measured(problem, solution) | {"seconds": float(np.median(times)), "all_seconds": times}
+    if solution.network is not None and problem.n_outputs == 1:
+        report |= margins(solution.network, X, y, problem.radius)
     sys.stdout.write(json.dumps(report) + "\n")
 
 
@@ -55,7 +58,11 @@ def zero_threshold(X: np.ndarray, y: np.ndarray) -> float:
     It is kappa = max over ||u|| = 1 of |[u; 1]' M [u; 1]|, M the moments of the zero network's multipliers.
     """
     problem = ca.PolynomialProblem(X, y, radius=0.0, beta=1.0)
-    extremes = problem.component_bound(problem.components[0], problem.zero_multipliers(0), problem.rows)[1]
+    extremes = [
+        extreme
+        for number, component in enumerate(problem.components)
+        for extreme in problem.component_bound(component, problem.zero_multipliers(number), problem.rows)[1]
+    ]
     return max(float(extreme.value) for extreme in extremes)
 
 
@@ -83,7 +90,10 @@ def _timed(
         times.append(time.perf_counter() - start)
     report["peak_bytes"] = peak() - baseline
     report["data_bytes"] = X.nbytes
-    report["rounds"] = solution.variables["rounds"]
+    report |= {name: solution.variables[name] for name in ("rounds", "sweeps", "evaluations")}
+    if arguments.device.startswith("cuda"):
+        report["device_peak_bytes"] = torch.cuda.max_memory_allocated()
+        report["device"] = torch.cuda.get_device_name()
     return times, solution
 
 
@@ -96,7 +106,7 @@ def _warm_up(problem: Any, X: Any, y: Any, options: dict[str, Any], full: bool) 
     ca.solve(problem, **options)
 
 
-def _measured(problem: Any, solution: Any, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+def measured(problem: Any, solution: Any) -> dict[str, Any]:
     """What the answer is worth, from the network and the certificate alone."""
     lower = problem.lower_bound(solution.certificate)
     report = {
@@ -108,14 +118,20 @@ def _measured(problem: Any, solution: Any, X: np.ndarray, y: np.ndarray) -> dict
     if solution.network is None:
         return {**report, "objective": None, "gap": None}
     objective = problem.objective(solution.network)
-    margins = ca.worst_case_margin(solution.network, X, y, problem.radius).lower_bound
     return {
         **report,
         "objective": objective,
         "gap": problem.gap(objective, lower),
         "neurons": solution.network.n_neurons,
-        "on_kink": float((np.abs(margins - 1.0) <= _KINK).mean()),
-        "robust_training_accuracy": float((margins > 0).mean()),
+    }
+
+
+def margins(network: Any, X: np.ndarray, y: np.ndarray, radius: np.ndarray) -> dict[str, float]:
+    """Shares of the rows that are on the kink of the hinge and that no perturbation breaks; two classes."""
+    worst = ca.worst_case_margin(network, X, y, radius).lower_bound
+    return {
+        "on_kink": float((np.abs(worst - 1.0) <= _KINK).mean()),
+        "robust_training_accuracy": float((worst > 0).mean()),
     }
 
 
@@ -133,7 +149,8 @@ def peak() -> int:
     return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _resident() -> int:
+def resident() -> int:
+    """Resident memory of this process in bytes."""
     return _status("VmRSS") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -147,7 +164,7 @@ def _status(name: str) -> int | None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.race", description=__doc__.splitlines()[0])
-    parser.add_argument("row", choices=RACES)
+    parser.add_argument("row", choices=ROWS)
     parser.add_argument("solver", choices=SOLVERS)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--time-limit", type=float, default=120.0, help="seconds of one solve")

@@ -69,7 +69,7 @@ def main() -> int:
         result = _apart(name, arguments)
         document["results"].append(result)
         print(f"  {name}: {result.get('status', result.get('error'))}", flush=True)
-    print("\n" + _text(document["results"]))
+    print("\n" + report(document))
     partial = arguments.quick or set(arguments.rows) != set(JOBS)
     out = arguments.out or (None if partial else record.RESULTS / "relu_real_data.json")
     if out is not None:
@@ -170,9 +170,10 @@ def _threshold(X: np.ndarray, y: np.ndarray) -> float:
     return problem.zero_solution_beta().upper
 
 
-def _text(results: list[dict[str, Any]]) -> str:
+def report(document: dict[str, Any]) -> str:
+    """The table."""
     rows = []
-    for each in results:
+    for each in document["results"]:
         if "error" in each:
             rows.append((each["row"], each["error"], *[""] * (len(_HEADER) - 2)))
             continue

@@ -47,7 +47,7 @@ def main() -> int:
             print(f"{name} failed: {(done.stderr.strip().splitlines() or [done.returncode])[-1]}")
             return 1
         document["results"].append(json.loads(done.stdout.splitlines()[-1]))
-    print("\n" + table(_HEADER, [_cells(result) for result in document["results"]]) + "\n" + _LEGEND)
+    print("\n" + report(document))
     partial = arguments.quick or arguments.skip_full_rank
     out = arguments.out or (None if partial else record.RESULTS / "speed_margins.json")
     if out is None:
@@ -56,6 +56,11 @@ def main() -> int:
         record.write(out, document)
         print(f"\nWritten to {out.name}.")
     return 0
+
+
+def report(document: dict[str, Any]) -> str:
+    """The table."""
+    return table(_HEADER, [_cells(result) for result in document["results"]]) + "\n" + _LEGEND
 
 
 _LEGEND = """seconds: median of the runs after a warm-up, rows, margins, points and both bounds included.

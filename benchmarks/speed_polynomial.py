@@ -7,15 +7,13 @@ objective and the lower bound are recomputed by the problem from the network and
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
-from benchmarks.race import SOLVERS
+from benchmarks import apart, record
+from benchmarks.race import ROWS, SOLVERS
 from benchmarks.races import RACES
 from convexadv.cli.output import table
 
@@ -35,11 +33,11 @@ def main() -> int:
     for name in arguments.rows:
         for solver in _solvers(name, arguments):
             print(f"  {name}, {solver} ...", flush=True)
-            result = _race(name, solver, arguments)
+            result = raced(name, solver, arguments)
             print(f"    {_summary(result)}", flush=True)
             document["results"].append(result)
     document["ratios"] = _ratios(document["results"])
-    print("\n" + _text(document))
+    print("\n" + report(document))
     out = arguments.out or (None if _partial(arguments) else record.RESULTS / "speed_polynomial.json")
     if out is None:
         print("\nA part of the benchmark is not written; --out FILE writes it.")
@@ -65,9 +63,9 @@ def _partial(arguments: argparse.Namespace) -> bool:
     return arguments.quick or arguments.skip_conic or list(arguments.rows) != list(RACES) or not cpu
 
 
-def _race(name: str, solver: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def raced(name: str, solver: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Run one solver on one problem in a fresh process."""
-    race = RACES[name]
+    race = ROWS[name]
     if arguments.quick:  # what is to be reached speaks of the full problems
         race = replace(race, target=None, memory_target=None, conic_ratio=None)
     limit = arguments.time_limit if solver == "torch" else arguments.conic_limit
@@ -83,20 +81,7 @@ def _race(name: str, solver: str, arguments: argparse.Namespace) -> dict[str, An
         "target": race.target,
     }
     result["memory_target"], result["ratio_target"] = race.memory_target, race.conic_ratio
-    root = Path(__file__).parents[1]
-    try:
-        done = subprocess.run(
-            command, cwd=root, capture_output=True, text=True, timeout=limit * (race.runs + 1.0) + _GRACE, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {**result, "status": "failed", "message": "ended: it did not stop at its time limit"}
-    if done.returncode:
-        return {
-            **result,
-            "status": "failed",
-            "message": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1],
-        }
-    return {**result, **json.loads(done.stdout.splitlines()[-1])}
+    return {**result, **apart.run(command, timeout=limit * (race.runs + 1.0) + _GRACE)}
 
 
 def _ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:

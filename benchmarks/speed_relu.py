@@ -100,9 +100,7 @@ def main() -> int:
             document["results"].append(result)
             print(f"    {result.get('seconds', result.get('error'))}", flush=True)
     document["ratios"] = _ratios(document["results"])
-    print("\n" + _text(document["results"]))
-    for line in document["ratios"]:
-        print(f"{line['problem']}: {line['what']}: {line['ratio']:.1f} (to reach: {line['reach']})")
+    print("\n" + report(document))
     out = arguments.out or (None if set(arguments.rows) != set(SIZES) else record.RESULTS / "speed_relu.json")
     if out is not None:
         record.write(out, document)
@@ -133,7 +131,7 @@ def _run(size: Size, solver: str, arguments: argparse.Namespace) -> dict[str, An
             "seconds": solution.solve_time,
             "compile_seconds": solution.variables["compile_time"],
             "raw_objective": solution.variables["raw_objective"],
-            **_judged(problem, solution),
+            **judged(problem, solution),
         }
     times = []
     small = Size(size.model, 200, size.d, 20, size.tol, ())
@@ -142,10 +140,11 @@ def _run(size: Size, solver: str, arguments: argparse.Namespace) -> dict[str, An
         start = time.perf_counter()
         solution = ca.solve(problem, tol=size.tol)
         times.append(time.perf_counter() - start)
-    return {"seconds": float(np.median(times)), "all_seconds": times, **_judged(problem, solution)}
+    return {"seconds": float(np.median(times)), "all_seconds": times, **judged(problem, solution)}
 
 
-def _judged(problem: Any, solution: Any) -> dict[str, Any]:
+def judged(problem: Any, solution: Any) -> dict[str, Any]:
+    """What a solution of ours or of a conic solver is worth, recomputed by the problem."""
     lower = problem.lower_bound(solution.certificate)
     evaluation = problem.evaluate(solution.network)
     return {
@@ -158,7 +157,7 @@ def _judged(problem: Any, solution: Any) -> dict[str, Any]:
     }
 
 
-def _value(size: Size, weights: np.ndarray, gates: np.ndarray) -> tuple[float, float]:
+def value(size: Size, weights: np.ndarray, gates: np.ndarray) -> tuple[float, float]:
     """Objective and largest violation of a cone, relative to ||x|| ||v||, of weights (sides, P, d)."""
     X, y, _ = data(size)
     patterns = X @ gates > 0
@@ -175,37 +174,50 @@ def _value(size: Size, weights: np.ndarray, gates: np.ndarray) -> tuple[float, f
 
 def _pyscnn(size: Size, arguments: argparse.Namespace) -> dict[str, Any]:
     """The peer in its own environment, in the precision in which it is faster."""
+    relu = size.model == "relu"
+    options = {"tol": 1e-6 if relu else 1e-10, "time-limit": 300 if relu else 25}
     runs = []
     for dtype in ("float32", "float64"):
-        with tempfile.TemporaryDirectory() as folder:
-            X, y, G = data(size)
-            np.savez(Path(folder) / "in.npz", X=X, y=y, G=G)
-            command = [
-                arguments.pyscnn, str(Path(__file__).with_name("peer_pyscnn.py")), "in.npz", "out.npz", "--beta", str(BETA),
-                "--model", size.model, "--dtype", dtype, "--threads", str(arguments.threads),
-                "--tol", "1e-6" if size.model == "relu" else "1e-10",
-                "--time-limit", "300" if size.model == "relu" else "25",
-            ]  # fmt: skip
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                return {"error": done.stderr.strip().splitlines()[-1]}
-            with np.load(Path(folder) / "out.npz") as out:
-                weights = np.asarray(out["weights"], float)
-                objective, violation = _value(size, weights, np.asarray(out["G"], float))
-                runs.append(
-                    {
-                        "dtype": dtype,
-                        "seconds": float(out["seconds"]),
-                        "stopped": str(out["stopped"]),
-                        "objective": objective,
-                        "violation": violation,
-                        "trace": [out["trace_seconds"].tolist(), out["trace_objective"].tolist()],
-                        "version": str(out["version"]),
-                    }
-                )
+        run = peer(size, arguments.pyscnn, dtype=dtype, threads=arguments.threads, **options)
+        if "error" in run:
+            return run
+        runs.append(run)
     fastest = min(runs, key=lambda run: run["seconds"])
     result = {key: value for key, value in fastest.items() if key != "trace"}
     return {**result, "traces": {run["dtype"]: _thinned(*run["trace"]) for run in runs}, "other": _brief(runs, fastest)}
+
+
+def peer(size: Size, interpreter: str, **options: Any) -> dict[str, Any]:
+    """One run of pyscnn in its own environment; objective and violation are recomputed from its weights.
+
+    Parameters
+    ----------
+    size : Size
+    interpreter : str
+        Python of the environment with pyscnn.
+    **options
+        Of ``peer_pyscnn.py``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        X, y, G = data(size)
+        np.savez(Path(folder) / "in.npz", X=X, y=y, G=G)
+        command = [interpreter, str(Path(__file__).with_name("peer_pyscnn.py").resolve()), "in.npz", "out.npz"]
+        for name, option in {"beta": BETA, "model": size.model, **options}.items():
+            command += [f"--{name}", str(option)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            return {"error": done.stderr.strip().splitlines()[-1]}
+        with np.load(Path(folder) / "out.npz") as out:
+            objective, violation = value(size, np.asarray(out["weights"], float), np.asarray(out["G"], float))
+            return {
+                "dtype": str(options["dtype"]),
+                "seconds": float(out["seconds"]),
+                "stopped": str(out["stopped"]),
+                "objective": objective,
+                "violation": violation,
+                "trace": [out["trace_seconds"].tolist(), out["trace_objective"].tolist()],
+                "version": str(out["version"]),
+            }
 
 
 def _brief(runs: list[dict], fastest: dict) -> list[dict]:
@@ -236,7 +248,7 @@ def _cronos(size: Size) -> dict[str, Any]:
         history = np.asarray(result.history)
         close = (np.abs(history[:, 1] / best - 1) <= size.tol) & (history[:, 2] <= size.tol)
         seconds = float(history[np.argmax(close), 0]) if close.any() else None
-        objective, violation = _value(size, result.weights, G)
+        objective, violation = value(size, result.weights, G)
         runs.append({"rho": rho, "seconds": seconds, "objective": objective, "violation": violation})
     done = [run for run in runs if run["seconds"] is not None]
     chosen = min(done, key=lambda run: run["seconds"]) if done else runs[0]
@@ -275,7 +287,16 @@ def _time_to(traces: dict[str, list[list[float]]], objective: float) -> float | 
     return min(times) if times else None
 
 
-def _text(results: list[dict]) -> str:
+def report(document: dict[str, Any]) -> str:
+    """The table and the ratios."""
+    lines = [_table(document["results"])]
+    lines += [
+        f"{line['problem']}: {line['what']}: {line['ratio']:.1f} (to reach: {line['reach']})" for line in document["ratios"]
+    ]
+    return "\n".join(lines)
+
+
+def _table(results: list[dict]) -> str:
     rows = []
     for each in results:
         if "error" in each:

@@ -90,13 +90,21 @@ def main() -> int:
                 print(f"  {name}, {model}, {training}: {said}", flush=True)
                 for norm, radii in JOBS[name].radii.items():
                     document["results"] += [{**about, **compare(network, X_test, y_test, each, norm)} for each in radii]
-    print("\n" + table(_HEADER, [_cells(result) for result in document["results"]]))
-    wrong = sum(result["below"] for result in document["results"])
-    print(f"\nReported bounds below the better one of both: {wrong}.")
+    print("\n" + report(document))
     out = arguments.out or (record.RESULTS / "tightness.json" if list(arguments.rows) == list(JOBS) else None)
     if out is not None:
         record.write(out, document)
-    return int(wrong > 0)
+    return int(_wrong(document) > 0)
+
+
+def report(document: dict[str, Any]) -> str:
+    """The table, and what must not be."""
+    lines = table(_HEADER, [_cells(result) for result in document["results"]])
+    return f"{lines}\n\nReported bounds below the better one of both: {_wrong(document)}."
+
+
+def _wrong(document: dict[str, Any]) -> int:
+    return sum(result["below"] for result in document["results"])
 
 
 def _limits() -> dict[str, Any]:

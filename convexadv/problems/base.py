@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import CertificateError, InputError
 from ..losses import Loss, get_loss
-from ..processes import together
+from ..processes import ALONE, Together, together
 from ..rows import Rows, check_finite
 from . import labels
 from .assembly import assemble
@@ -216,12 +216,13 @@ class Problem:
         return atoms
 
 
-def normalised(atoms: list[Atoms]) -> tuple[list[Atoms], float]:
+def normalised(atoms: list[Atoms], together: Together = ALONE) -> tuple[list[Atoms], float]:
     """Atoms with multipliers of size one, which neither overflow nor underflow, and the size divided out.
 
-    The scaling of a certificate is free. The size is zero where every multiplier vanishes.
+    The scaling of a certificate is free, one for all processes. The size is zero where every multiplier vanishes.
     """
     size = max((float(np.abs(atom.multipliers).max(initial=0.0)) for atom in atoms), default=0.0)
+    size = together.largest(size)
     if size == 0:
         return atoms, 0.0
     return [atom._replace(multipliers=atom.multipliers / size) for atom in atoms], size

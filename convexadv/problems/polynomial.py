@@ -2,6 +2,7 @@ r"""The training problem of two-layer polynomial networks: data, objective value
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -206,10 +207,39 @@ class PolynomialProblem(Problem):
         total = 0.0
         for number_, component in enumerate(self.components):
             atoms = [atom for where, atom in checked if where == number_]
-            atoms, size = normalised(atoms)
+            atoms, size = normalised(atoms, self.together)
             if size > 0:
+                if not atoms:  # all rows of this process have multipliers of zero
+                    atoms = [
+                        atom._replace(multipliers=0.0 * atom.multipliers) for atom in self.zero_multipliers(number_)
+                    ]
                 total += self.component_bound(component, atoms, self.rows)[0]
         return total
+
+    def gathered(self, certificate: OptimalityCertificate) -> OptimalityCertificate:
+        """The certificate of the rows of all processes, in the order of their ranks, from that of each.
+
+        It is checked by the problem of all these rows in one process. Every process has to call it, and receives it; what
+        is sent grows with the number of rows.
+
+        Parameters
+        ----------
+        certificate : OptimalityCertificate
+            That of this process.
+
+        Returns
+        -------
+        OptimalityCertificate
+        """
+        sizes = self.together.gather([[terms.shape[1] for terms in part.terms] for part in self.components])
+        atoms = []
+        for rank, own in enumerate(self.together.gather(certificate.atoms)):
+            for atom in own:
+                before = sum(size[atom.component][atom.term] for size in sizes[:rank])
+                count = sizes[rank][atom.component][atom.term]
+                groups = np.arange(count) if atom.groups is None else atom.groups
+                atoms.append(dataclasses.replace(atom, groups=groups + before))
+        return OptimalityCertificate(tuple(atoms))
 
     def component_bound(self, component: Component, atoms: list, rows: Rows, candidates: int = 0) -> tuple:
         """Bound of one component, its largest atoms and the scaling; arrays of either library."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,6 +47,9 @@ def solve(
     device: str | None = None,
     dtype: str = "float64",
     verbose: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 30.0,
+    resume: bool = False,
     **options: Any,
 ) -> Solution:
     """Solve a problem and certify the answer.
@@ -73,6 +77,13 @@ def solve(
         precision is exhausted; all else, the certificate and the objective are always float64.
     verbose : bool
         Let the solver report its progress through ``logging``.
+    checkpoint : path, optional
+        File of the state of the torch backend (polynomial problems), written every ``checkpoint_every`` seconds and at
+        the end; complete or absent, whenever the process is killed. Several processes write files of their own beside it.
+    checkpoint_every : float
+        Seconds.
+    resume : bool
+        Continue from the checkpoint where there is one; without it an existing file is an error.
     **options
         Settings of the solver named.
 
@@ -110,6 +121,12 @@ def solve(
         "max_iter": None if max_iter is None else int(number("max_iter", max_iter)),
         "time_limit": None if time_limit is None else number("time_limit", time_limit),
     }
+    if checkpoint is not None:
+        if not isinstance(problem, PolynomialProblem) or solver not in ("auto", "torch"):
+            raise InputError("checkpoint is an argument of the torch backend of polynomial problems.")
+        options |= {"checkpoint": checkpoint, "checkpoint_every": checkpoint_every, "resume": resume}
+    elif resume:
+        raise InputError("resume=True needs the path of a checkpoint: checkpoint=PATH.")
     if solver in ("auto", "torch"):
         return _load(backends.torch)(
             problem,

@@ -92,6 +92,7 @@ class ColumnGeneration:
         self.zero_objective = self._zero_loss(chunks)
         self.state, self.bounds = self._zero(chunks)
         self.memory = Memory()
+        self._best: tuple[float, Neurons] | None = None
         self.rounds = 0
         self.evaluations = _FIRST_EVALUATIONS
         self.accuracy = ETA
@@ -254,6 +255,10 @@ class ColumnGeneration:
         kinds = self.model.kinds
         return [[z if kind.centred else None for kind, z in zip(kinds, chunk, strict=True)] for chunk in multipliers]
 
+    def latest(self) -> Neurons:
+        """The network to go on from: the best of a refinement that is under way, else that of the state."""
+        return self.state.neurons if self._best is None else self._best[1]
+
     def _evaluating(self, steps: Job, neurons: Neurons, smoothing: Smoothing, shape: Any) -> Job:
         """Run a minimisation, its points turned into evaluations; other requests pass through."""
         request = next(steps)
@@ -264,9 +269,12 @@ class ColumnGeneration:
                 moved = neurons._replace(vectors=request.view(shape))
                 value, gradient, multipliers = yield Evaluate(self.model, moved, smoothing, self.exact)
                 answer = (value, gradient.reshape(-1), multipliers)
+                if self._best is None or value < self._best[0]:
+                    self._best = value, moved
             try:
                 request = steps.send(answer)
             except StopIteration as end:
+                self._best = None
                 return end.value
 
     def _promise(self) -> float:

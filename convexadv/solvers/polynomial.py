@@ -11,12 +11,15 @@ import numpy as np
 from ..problems.certificate import OptimalityCertificate
 from ..problems.checking import network_weights
 from ..problems.chunks import joined, split
+from ..problems.labels import number
 from ..problems.polynomial import PolynomialProblem
 from .atoms import certificate_atoms
+from .checkpoint import Checkpoint
 from .columns import ColumnGeneration, Job
 from .model import ComponentModel, Neurons
 from .place import place
 from .run import Run, network_of, refuse, threads
+from .saving import packed, unpack
 from .solution import Record, Solution, Status
 from .sweeps import Sweeps, side_by_side
 
@@ -38,6 +41,9 @@ def solve_torch(
     device: str | None = None,
     dtype: str = "float64",
     verbose: bool = False,
+    checkpoint: Any = None,
+    checkpoint_every: float = 30.0,
+    resume: bool = False,
     **options: Any,
 ) -> Solution:
     """Solve a polynomial problem by column generation; arguments as in :func:`convexadv.solve`."""
@@ -46,7 +52,9 @@ def solve_torch(
     with threads(small=where.type == "cpu") as workers:
         run = _Run(problem, tol, max_iter, time_limit, callback, verbose, where, data_type, workers)
         try:
-            if warm_start is not None:
+            if checkpoint is not None:
+                run.keep(Checkpoint(checkpoint, problem, number("checkpoint_every", checkpoint_every), resume))
+            if warm_start is not None and not run.resumed:
                 run.warm(warm_start)
             return run.solution()
         finally:
@@ -71,13 +79,39 @@ class _Run(Run):
             for number in range(len(problem.components))
         ]
         self.going = True
+        self.checkpoint: Checkpoint | None = None
+        self.resumed = False
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Save to a checkpoint from now on, and continue from it where it holds something."""
+        self.checkpoint = checkpoint
+        found = checkpoint.load()
+        if found is None:
+            return
+        arrays, facts = found
+        for column, own in zip(self.columns, facts["components"], strict=True):
+            unpack(column, self.sweeps.chunks, arrays, own)
+            column.tolerance *= self.tol / facts["tol"]
+        self.sweeps.count, self.resumed = facts["sweeps"], True
+        self.start -= facts["seconds"]
+        for seconds, upper, lower, size in facts["history"]:
+            self.history.append(Record(float(seconds), float(upper), float(lower), int(size)))
+
+    def _save(self) -> None:
+        parts = [packed(column, self.sweeps.chunks) for column in self.columns]
+        arrays = {name: array for part, _ in parts for name, array in part.items()}
+        facts = {"components": [own for _, own in parts], "sweeps": self.sweeps.count, "seconds": self.seconds()}
+        facts["tol"] = self.tol
+        facts["history"] = [[repr(value) for value in vars(record).values()] for record in self.history]
+        assert self.checkpoint is not None
+        self.checkpoint.save(arrays, facts)
 
     def warm(self, start: Any) -> None:
         """Start from a network, and from the multipliers of a solution where they fit."""
         states = start.variables.get("state") if isinstance(start, Solution) else None
         unit, coefficients = network_weights(self.problem, network_of(start))
         jobs = []
-        for number, column in enumerate(self.columns):
+        for order, column in enumerate(self.columns):
             model = column.model
             parts = [
                 (j, o) for j, row in enumerate(coefficients[:, model.component.outputs]) for o in np.flatnonzero(row)
@@ -89,7 +123,7 @@ class _Run(Run):
                 model.tensor(np.sign(alphas)),
                 model.tensor(np.array([o for _, o in parts], dtype=np.int64)),
             )
-            jobs.append(column.start_from(neurons, self._fitting(column, states[number] if states else None)))
+            jobs.append(column.start_from(neurons, self._fitting(column, states[order] if states else None)))
         side_by_side(self.sweeps, jobs)
 
     def _fitting(self, column: ColumnGeneration, centres: list | None) -> Any:
@@ -113,11 +147,15 @@ class _Run(Run):
             side_by_side(self.sweeps, [self._rounds(column) for column in self.columns], self._watch)
             if self.status is None:
                 self._judge()
+        if self.checkpoint is not None:
+            self._save()
         return self._finish()
 
     def _watch(self) -> None:
         """Let all processes agree on whether there is time left."""
         self.going = self.status is None and not self.problem.together.any(not self.in_time())
+        if self.checkpoint is not None and self.checkpoint.due():
+            self._save()
 
     def _rounds(self, column: ColumnGeneration) -> Job:
         """Rounds of one component until it is done, or the solve has to end."""

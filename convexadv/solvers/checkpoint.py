@@ -1,0 +1,132 @@
+"""Checkpoints of a running solve: complete or absent files, written between two sweeps.
+
+A checkpoint holds neurons, multipliers and the best pair of bounds of every component, as safetensors with a JSON header;
+reading it never runs code. Several processes write a file each, in two generations, so that a common one survives
+whenever they are killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._atomic import atomic_write
+from ..errors import FileFormatError, InputError
+from ..problems.base import Problem
+
+_FORMAT = "convexadv-checkpoint"
+_VERSION = 1
+
+
+class Checkpoint:
+    """Where and how often a solve is saved.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; several processes write ``path.RANK-of-SIZE.GENERATION`` beside it.
+    problem : Problem
+        Which problem a file has to speak of.
+    every : float
+        Seconds between two files.
+    resume : bool
+        Continue from the file where there is one; without it an existing file is an error.
+
+    Raises
+    ------
+    InputError
+        If the file exists and ``resume`` is false, or its folder does not exist.
+    FileFormatError
+        If a file cannot be read or is not that of the problem.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: Problem, every: float = 30.0, resume: bool = False):
+        self.path, self.every, self.together = Path(path), every, problem.together
+        self.fingerprint = fingerprint(problem)
+        self.generation, self.last = 0, time.perf_counter()
+        if not self.path.absolute().parent.is_dir():
+            raise InputError(f"Cannot write {self.path}: its folder does not exist.")
+        there = [file for file in self._files() if file.exists()]
+        if there and not resume:
+            raise InputError(
+                f"{there[0]} exists; resume=True continues from it, another path or deleting it starts anew."
+            )
+
+    def _files(self) -> list[Path]:
+        if self.together.size == 1:
+            return [self.path]
+        suffix = f".{self.together.rank}-of-{self.together.size}."
+        return [self.path.with_name(self.path.name + suffix + str(generation)) for generation in range(2)]
+
+    def due(self) -> bool:
+        """Whether it is time, in any process."""
+        return self.together.any(time.perf_counter() - self.last >= self.every)
+
+    def save(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        """Write a checkpoint; the one before stays until it is complete."""
+        from safetensors.numpy import save
+
+        self.generation += 1
+        files = self._files()
+        header = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "fingerprint": self.fingerprint,
+            "generation": self.generation,
+            "facts": facts,
+        }
+        with atomic_write(str(files[self.generation % len(files)]), "wb") as file:
+            file.write(save({key: np.ascontiguousarray(value) for key, value in arrays.items()}, _metadata(header)))
+        self.last = time.perf_counter()
+
+    def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """The last checkpoint that all processes have, or None if there is none."""
+        found = {generation: (arrays, facts) for generation, arrays, facts in map(self._read, self._present())}
+        common = set.intersection(*(set(numbers) for numbers in self.together.gather(sorted(found))))
+        if not common:
+            return None
+        self.generation = max(common)
+        return found[self.generation]
+
+    def _present(self) -> list[Path]:
+        return [file for file in self._files() if file.exists()]
+
+    def _read(self, file: Path) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(file), "np") as content:
+                header = json.loads((content.metadata() or {}).get(_FORMAT, "null"))
+                arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            raise FileFormatError(f"{file} is no readable checkpoint ({error}); delete it to start anew.") from None
+        if not isinstance(header, dict) or header.get("version") != _VERSION:
+            raise FileFormatError(f"{file} is not a checkpoint of this version of convexadv; delete it to start anew.")
+        if header["fingerprint"] != self.fingerprint:
+            raise FileFormatError(
+                f"{file} belongs to another problem (data, labels or settings differ); give another path."
+            )
+        return header["generation"], arrays, header["facts"]
+
+
+def _metadata(header: dict[str, Any]) -> dict[str, str]:
+    return {_FORMAT: json.dumps(header)}
+
+
+def fingerprint(problem: Any) -> str:
+    """A digest of the settings, labels, radii and weights, and of the first and last rows, of this process."""
+    digest = hashlib.sha256()
+    settings = [problem.rows.n, problem.rows.d, problem.beta, problem.loss.name, problem.norm, problem.multiclass]
+    settings += [list(problem.activation), problem.clean_weight, problem.together.rank]
+    settings += [None if part is None else part[1] for part in (problem.hard_margin, problem.margin_curve)]
+    digest.update(json.dumps(settings).encode())
+    ends = problem.rows.take(np.array([0, problem.rows.n - 1]))
+    for array in (problem.targets, problem.radius, problem.sample_weight, problem.scale, ends):
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
