@@ -18,7 +18,7 @@ import torch
 
 import convexadv as ca
 from benchmarks import record
-from benchmarks.race import peak, restart_peak
+from benchmarks.race import peak, restart_peak, zero_threshold
 from convexadv.cli.output import table
 
 NAME = "benchmarks.streaming"
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=1.0, help="size of the file")
     parser.add_argument("--tiles", type=int, default=20)
     parser.add_argument("--tol", type=float, default=1e-3)
-    parser.add_argument("--divisor", type=float, default=10.0, help="beta is the threshold of the part divided by this")
+    parser.add_argument("--divisor", type=float, default=10.0, help="beta is the threshold of the part at radius 0 divided by this")
     parser.add_argument("--part", type=int, default=16384, help="rows of the first solve")
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--time-limit", type=float, default=3600.0)
@@ -108,7 +108,7 @@ def stream(options: argparse.Namespace, path: Path) -> dict[str, Any]:
     started = time.perf_counter()
     X_part = np.concatenate([tiles[i : i + 1] for i in part.tolist()])
     small = ca.PolynomialProblem(X_part, y[part], radius=0.02)
-    small.beta = small.zero_solution_beta(tol=0.1).upper / options.divisor
+    small.beta = zero_threshold(X_part, y[part]) / options.divisor
     first = ca.solve(small, tol=2e-3, time_limit=options.time_limit)
     problem = ca.PolynomialProblem(tiles, y, radius=0.02, beta=small.beta)
     prepared = time.perf_counter() - started

@@ -39,6 +39,17 @@ def to_numpy(value: Array, dtype: Any = None) -> np.ndarray:
     return np.asarray(value, dtype=dtype)
 
 
+def to_tensor(array: Any, device: Any) -> Any:
+    """A NumPy array (or a list) as a torch tensor, floats in float64; one number repeated without memory stays that."""
+    torch = sys.modules["torch"]
+    if isinstance(array, np.ndarray):
+        if array.size > 1 and not any(array.strides):
+            return to_tensor(array.reshape(-1)[:1].copy(), device).expand(array.shape)
+        array = array if array.flags.writeable else array.copy()
+    tensor = torch.as_tensor(array, device=device)
+    return tensor.to(torch.float64) if tensor.is_floating_point() else tensor
+
+
 BLOCK = 1 << 15
 """Entries of a block of rows: the few temporaries of an oracle stay in a core's cache."""
 

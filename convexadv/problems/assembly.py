@@ -37,22 +37,22 @@ def _regression(problem: Problem, output: int) -> Component:
         if problem.together.any(bool((radius > 0).any())):
             return _terms(
                 WORST_SQUARED,
-                np.arange(len(target)),
+                problem.row_numbers,
                 weight,
                 np.stack([one, -one]),
                 radius,
                 np.stack([target, -target]),
             )
-        return _terms(SQUARED, np.arange(len(target)), weight, one[None], radius, target[None])
+        return _terms(SQUARED, problem.row_numbers, weight, one[None], radius, target[None])
 
     return Component(np.array([output]), np.ones((1, 1)), tuple(_mixed(problem, build)))
 
 
 def _binary(problem: Problem, output: int, sign: np.ndarray) -> Component:
-    rows = np.arange(len(sign))
+    rows = problem.row_numbers
 
     def build(radius: np.ndarray, weight: np.ndarray) -> TermSet:
-        return _terms(problem.loss, rows, weight, sign[None], radius, np.full_like(sign[None], problem.loss.offset))
+        return _terms(problem.loss, rows, weight, sign[None], radius, _constant(problem.loss.offset, (1, len(sign))))
 
     terms = _mixed(problem, build)
     terms += [
@@ -88,7 +88,7 @@ def _joint(problem: Problem) -> Component:
     rows = np.repeat(np.arange(n), classes - 1)
 
     def build(radius: np.ndarray, weight: np.ndarray) -> TermSet:
-        offset = np.full((1, len(rows)), problem.loss.offset)
+        offset = _constant(problem.loss.offset, (1, len(rows)))
         return _terms(problem.loss, rows, weight[rows], sign[None], radius[rows], offset, direction=direction[None])
 
     terms = _mixed(problem, build)
@@ -112,11 +112,11 @@ def _joint(problem: Problem) -> Component:
 
 def _mixed(problem: Problem, build) -> list[TermSet]:
     """Robust terms, and clean terms beside them where the losses are mixed."""
-    weight = problem.sample_weight / problem.total_weight
+    weight = _scaled(problem.sample_weight, 1.0 / problem.total_weight)
     theta = problem.clean_weight if problem.largest_radius() > 0 else 0.0
-    terms = [build(problem.radius, (1.0 - theta) * weight)] if theta < 1.0 else []
+    terms = [build(problem.radius, _scaled(weight, 1.0 - theta))] if theta < 1.0 else []
     if theta > 0.0:
-        terms.append(build(np.zeros_like(problem.radius), theta * weight))
+        terms.append(build(_constant(0.0, problem.radius.shape), _scaled(weight, theta)))
     return terms
 
 
@@ -132,6 +132,18 @@ def _constraints(problem: Problem):
 
 
 def _terms(loss: Loss, row, weight, sign, radius, offset, curvature=None, direction=None) -> TermSet:
-    curvature = np.zeros(len(row)) if curvature is None else curvature
-    direction = np.zeros(sign.shape, int) if direction is None else direction
+    curvature = _constant(0.0, (len(row),)) if curvature is None else curvature
+    direction = _constant(0, sign.shape) if direction is None else direction
     return TermSet(loss, row, weight, sign, offset, direction, radius, curvature)
+
+
+def _constant(value: float, shape: tuple[int, ...]) -> np.ndarray:
+    """One number for all, without memory."""
+    return np.broadcast_to(np.asarray(value), shape)
+
+
+def _scaled(values: np.ndarray, factor: float) -> np.ndarray:
+    """factor * values, without memory where they are one number for all."""
+    if len(values) and not any(values.strides):
+        return _constant(float(values.flat[0]) * factor, values.shape)
+    return factor * values

@@ -67,8 +67,9 @@ class Problem:
         self.loss = get_loss(loss)
         self.multiclass = choice("multiclass", multiclass, MULTICLASS)
         self.beta = labels.number("beta", beta)
-        self.radius = labels.per_row("radius", radius, n)
-        self.sample_weight = labels.per_row("sample_weight", 1.0 if sample_weight is None else sample_weight, n)
+        self.radius = labels.lean(labels.per_row("radius", radius, n))
+        weight = labels.per_row("sample_weight", 1.0 if sample_weight is None else sample_weight, n)
+        self.sample_weight = labels.lean(weight)
         self.total_weight = self.together.sum(float(self.sample_weight.sum()))
         if not self.total_weight > 0:
             raise InputError("sample_weight sums to zero; at least one row needs a positive weight.")
@@ -81,6 +82,7 @@ class Problem:
             self.n_outputs = 1 if len(self.classes) == 2 else len(self.classes)
 
     def _assemble(self) -> None:
+        self.row_numbers = np.arange(self.rows.n)
         self.components = assemble(self)
         self._terms: list[list[Terms]] | None = None
         self._zero_objective: float | None = None

@@ -29,6 +29,13 @@ def per_row(name: str, value: Any, n: int) -> np.ndarray:
     return array
 
 
+def lean(array: np.ndarray) -> np.ndarray:
+    """The array; without memory, and not to be written to, where it is one number repeated."""
+    if len(array) and (array == array[0]).all():
+        return np.broadcast_to(array[:1].copy(), array.shape)
+    return array
+
+
 def number(name: str, value: Any, low: float = 0.0, high: float = np.inf) -> float:
     """A finite float in [low, high]."""
     try:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._arrays import to_tensor
 from ..problems.terms import TermSet
 
 
@@ -38,7 +39,7 @@ class GatedMaps:
         self._in_order = bool((terms.row == np.arange(len(X))).all()) if len(terms.row) == len(X) else False
 
     def _tensor(self, values: Any) -> Any:
-        return torch.as_tensor(values, device=self.X.device)
+        return to_tensor(values, self.X.device)
 
     def over(self, gates: Any) -> GatedMaps:
         """The maps of some gates."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from .._arrays import to_tensor
 from ..balls import gauge, project
 from ..problems.terms import Terms
 
@@ -63,7 +64,8 @@ class GatedModel:
 
     def _tensor(self, values: Any) -> Any:
         values = np.asarray(values)
-        return torch.as_tensor(values, dtype=self.X.dtype if values.dtype.kind == "f" else None, device=self.X.device)
+        tensor = to_tensor(values, self.X.device)
+        return tensor.to(self.X.dtype) if tensor.is_floating_point() else tensor
 
     def _start(self, terms: Terms) -> dict[str, Any]:
         """Centres: half of the largest multipliers of the zero network, no perturbation, half shares."""

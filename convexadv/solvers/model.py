@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .._arrays import to_tensor
 from ..losses import Loss
 from ..problems.chunks import PerChunk
 from ..problems.forms import QuadraticForms
@@ -120,8 +121,7 @@ class ComponentModel:
 
     def tensor(self, array: Any) -> Any:
         """A NumPy array on the device, floats in float64."""
-        tensor = self.torch.as_tensor(array, device=self.device)
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+        return to_tensor(array, self.device)
 
     def no_neurons(self) -> Neurons:
         """The zero network."""

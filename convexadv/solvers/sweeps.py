@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from .._arrays import to_tensor
 from ..problems.chunks import Chunk, chunked
 from ..problems.polynomial import PolynomialProblem
 from ..rows import Rows
@@ -68,8 +69,7 @@ class Sweeps:
             self._pool.shutdown()
 
     def _tensor(self, array: Any) -> Any:
-        tensor = self.torch.as_tensor(array, device=self.device)
-        return tensor.to(self.torch.float64) if tensor.is_floating_point() else tensor
+        return to_tensor(array, self.device)
 
     def serve(self, requests: list[Any]) -> list[Any]:
         """Answer requests of any kinds in one pass, in the same order."""

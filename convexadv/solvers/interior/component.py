@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..._arrays import to_tensor
 from ...balls import gauge
 from ...cones import into_cones
 from ...problems import bound
@@ -122,9 +123,7 @@ class Component:
         return count * n * d * d + 2.0 * n * slots * min(n, slots)
 
     def _tensor(self, values: Any) -> Any:
-        values = np.asarray(values)
-        kind = torch.float64 if values.dtype.kind == "f" else None
-        return torch.as_tensor(values, dtype=kind, device=self.X.device)
+        return to_tensor(np.asarray(values), self.X.device)
 
     def _image(self, terms: Terms, directions: Any) -> Images:
         rows = torch.arange(len(self.X), device=self.X.device) if terms.row is None else terms.row
