@@ -24,6 +24,7 @@ def train(
     neurons: int = 64,
     robust: bool = True,
     seed: int = 0,
+    steps: int | None = None,
 ) -> Points:
     """True objectives over time of one run, hinge loss.
 
@@ -45,6 +46,8 @@ def train(
     robust : bool
         Whether the rows move to their worst perturbation before every step.
     seed : int
+    steps : int, optional
+        Limit beside that of the time.
     """
     generator = torch.Generator().manual_seed(seed)
     rows, y = torch.from_numpy(np.asarray(X, float)), torch.from_numpy(np.asarray(sign, float))
@@ -58,7 +61,7 @@ def train(
         units = torch.nn.functional.normalize(vectors.detach(), dim=1)
         return measure(units.numpy(), output.detach().numpy().copy())
 
-    clock, order = Clock(seconds, measured), torch.empty(0, dtype=torch.long)
+    clock, order = Clock(seconds, measured, steps), torch.empty(0, dtype=torch.long)
     while clock.tick():
         if not len(order):
             order = torch.randperm(n, generator=generator)

@@ -34,18 +34,17 @@ def run(command: Sequence[str], timeout: float, environment: dict[str, str] | No
     dict
         Of the row; ``{"status": "failed", "message": ...}`` if there is none.
     """
-    process = subprocess.Popen(
+    with subprocess.Popen(
         list(command), cwd=ROOT, env={**os.environ, **(environment or {})}, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        out, errors = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return failed(f"ended after {timeout:.0f} s: it did not stop at its time limit")
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    ) as process:  # fmt: skip
+        try:
+            out, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return failed(f"ended after {timeout:.0f} s: it did not stop at its time limit")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
         return failed(_reason(errors) or f"exit {process.returncode}")
     try:
@@ -116,11 +115,12 @@ class Ledger:
         return any(self._key(row) == wanted and row["status"] not in ("failed", "not run") for row in self.results)
 
     def add(self, key: tuple, result: dict[str, Any]) -> dict[str, Any]:
-        """Put a row in its place and write the document."""
+        """Put a row in its place and write the document; numbers of another machine stay where this one cannot run."""
+        if result["status"] == "not run" and self.done(*key):
+            return next(row for row in self.results if self._key(row) == tuple(map(str, key)))
         now = record.provenance(self.name, self.threads)
-        stamp = {name: now[name] for name in ("date", "commit")} | {
-            name: now["hardware"][name] for name in ("cpu", "cores", "threads")
-        }
+        machine = {name: now["hardware"][name] for name in ("cpu", "cores", "threads")}
+        stamp = {"date": now["date"], "commit": self.document["commit"], **machine}
         names = dict(zip(self.keys, key, strict=True))
         row = {**names, **result, **names, "run": stamp}
         rows = [old for old in self.results if self._key(old) != self._key(row)] + [row]
@@ -133,7 +133,9 @@ class Ledger:
 
 def add_arguments(parser: argparse.ArgumentParser, file: str, rows: Sequence[str], threads: int = 4) -> None:
     """Arguments of every command that keeps a ledger."""
-    parser.add_argument("--rows", nargs="+", choices=list(rows), default=list(rows), metavar="ROW", help=", ".join(rows))
+    parser.add_argument(
+        "--rows", nargs="+", choices=list(rows), default=list(rows), metavar="ROW", help=", ".join(rows)
+    )
     parser.add_argument("--threads", type=int, default=threads, help="of a solve (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="small problems, to try the command; not recorded")
     parser.add_argument("--resume", action="store_true", help="leave out rows that the record has already")

@@ -168,6 +168,11 @@ def _foolbox(model: Model, norm: str, radius: float, size: float) -> tuple[Any, 
     return result, sum(spent)
 
 
+def report(document: dict[str, Any]) -> str:
+    """A line for every model, norm and radius."""
+    return "\n".join(map(_line, document["rows"]))
+
+
 def _line(row: dict[str, Any]) -> str:
     found = ", ".join(f"{name} {row[name]}" for name in ("pgd", "apgd", "foolbox", "exact") if row[name] is not None)
     speeds = ", ".join(f"{name} {row[f'{name}_speed_ratio']:.2f}" for name in ("pgd", "apgd"))

@@ -21,10 +21,13 @@ class Clock:
         Limit.
     measure : callable
         The true objective of where the training is.
+    steps : int, optional
+        Limit that does not depend on the machine.
     """
 
-    def __init__(self, seconds: float, measure: Callable[[], float]):
+    def __init__(self, seconds: float, measure: Callable[[], float], steps: int | None = None):
         self.limit, self.measure = seconds, measure
+        self.steps, self.done = steps or math.inf, 0
         self.points: Points = []
         self._next, self._paused, self._start = _FIRST, 0.0, time.perf_counter()
 
@@ -33,8 +36,8 @@ class Clock:
         return time.perf_counter() - self._start - self._paused
 
     def share(self) -> float:
-        """Of the limit that is spent, at most one."""
-        return min(1.0, self.seconds() / self.limit)
+        """Of the limits that is spent, at most one."""
+        return min(1.0, max(self.seconds() / self.limit, self.done / self.steps))
 
     def cosine(self) -> float:
         """Factor of the learning rate: from one down to nothing at the limit."""
@@ -43,12 +46,14 @@ class Clock:
     def tick(self) -> bool:
         """Measure where it is time to, at moments a quarter apart; whether there is time left."""
         now = self.seconds()
-        if now >= self._next or now >= self.limit:
+        going = now < self.limit and self.done < self.steps
+        self.done += 1
+        if now >= self._next or not going:
             begin = time.perf_counter()
             self.points.append((now, self.measure()))
             self._next = max(self._next, now) * _FACTOR
             self._paused += time.perf_counter() - begin
-        return now < self.limit
+        return going
 
 
 def best(runs: dict[float, Points]) -> tuple[float, Points]:

@@ -71,7 +71,7 @@ def main() -> int:
         "seconds": round(time.perf_counter() - begin, 1),
         "rows": rows,
     }
-    print(record.heading(document), report(document), sep="\n")
+    print(record.heading(document), *_lines(rows), "", report(document), sep="\n")
     record.write(arguments.out, document)
     return 1 if document["contradictions"] else 0
 
@@ -162,10 +162,13 @@ def contradictions(table: Table) -> int:
 
 
 def report(document: dict[str, Any]) -> str:
-    """The table and its sum."""
-    lines = _lines(document["rows"])
+    """Sums over the attacks, and over all."""
+    sums: dict[tuple[str, str], Counter] = {}
+    for row in document["rows"]:
+        sums.setdefault((row["kind"], row["norm"]), Counter()).update({name: row[name] for name in COUNTED})
+    rows = [{"kind": kind, "norm": norm, "attack": "all", **counts} for (kind, norm), counts in sums.items()]
     total = f"{document['cases']} cases, {document['searches']} searches, {document['contradictions']} contradictions"
-    return "\n".join([*lines, total])
+    return "\n".join([*_lines(rows), total])
 
 
 def _lines(rows: list[dict[str, Any]]) -> list[str]:

@@ -8,10 +8,10 @@ matrices of the S-procedure, one for every row (Kuelbs, Lall, Pilanci, arXiv 240
     M_i = [ lambda_i I + y_i a W1               (y_i/2)(2a W1 x_i + b W2)         ]
           [ (.)'                                y_i f(x_i) - w_i - lambda_i r^2   ]
 
-The traces tr Z1 = Z4 hold exactly: the last row of a factor is scaled to the norm of the others. A multiplier of M_i in the
-programme is s_i times [delta_i; 1][delta_i; 1]', s_i <= 1/n, hence the penalty is exact from c = 1 + r^2 on. (A stored version of
-this method has the other sign at b W2; then w_i is no bound.) Points on the way violate the inequalities: what counts is
-the objective of the network of (Z, Z'), worst case included.
+The traces tr Z1 = Z4 hold exactly: the last row of a factor is scaled to the norm of the others. A multiplier of M_i in
+the programme is s_i times [delta_i; 1][delta_i; 1]', s_i <= 1/n, hence the penalty is exact from c = 1 + r^2 on. (A
+stored version of this method has the other sign at b W2; then w_i is no bound.) Points on the way violate the
+inequalities: what counts is the objective of the network of (Z, Z'), worst case included.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def train(
     rate: float = 1e-2,
     weight: float = 2.0,
     seed: int = 0,
+    steps: int | None = None,
 ) -> Points:
     """True objectives over time of one run, hinge loss.
 
@@ -61,6 +62,8 @@ def train(
     weight : float
         c.
     seed : int
+    steps : int, optional
+        Limit beside that of the time.
     """
     generator = torch.Generator().manual_seed(seed)
     rows, y = torch.from_numpy(np.asarray(X, float)), torch.from_numpy(np.asarray(sign, float))
@@ -74,7 +77,7 @@ def train(
         with torch.no_grad():
             return measure(tuple(lifts(factors).numpy()))
 
-    clock = Clock(seconds, measured)
+    clock = Clock(seconds, measured, steps)
     while clock.tick():
         adam.param_groups[0]["lr"] = rate * clock.cosine()
         adam.zero_grad()

@@ -88,7 +88,7 @@ def _line(ax: Any, row: dict[str, Any], bound: float) -> None:
     line = distances(row["points"], bound)
     shown = [(max(seconds, _SOON), max(value, _FLOOR)) for seconds, value in line if value > 0]
     if len(shown) < len(line):
-        label += " (ends below the bound: other patterns)"
+        label += " (below the bound)"
     x, y = zip(*shown, strict=True) if shown else ((), ())
     every = max(1, len(x) // _MARKERS)
     ax.plot(x, y, label=label, color=colour, marker=marker, markevery=every, markersize=5, linewidth=1.5)
@@ -97,6 +97,7 @@ def _line(ax: Any, row: dict[str, Any], bound: float) -> None:
 def _gap(ax: Any, row: dict[str, Any], bound: float) -> None:
     label, colour, _ = STYLES[row["solver"]]
     pairs = zip(row["points"], row["bounds"], strict=True)
-    gaps = [(point[0], (point[1] - lower) / bound) for point, (_, lower) in pairs if lower is not None]
-    x, y = zip(*[(seconds, gap) for seconds, gap in gaps if gap > 0], strict=True) if gaps else ((), ())
+    known = [(point, lower) for point, (_, lower) in pairs if lower is not None and math.isfinite(lower)]
+    gaps = [(point[0], (point[1] - lower) / bound) for point, lower in known if point[1] > lower]
+    x, y = zip(*gaps, strict=True) if gaps else ((), ())
     ax.plot(x, y, "--", color=colour, linewidth=1.2, label=f"{label}: certified gap")

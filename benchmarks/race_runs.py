@@ -82,7 +82,7 @@ def about(contest: Contest, quick: bool) -> str:
         small = " (small version)" if quick else ""
         return f"robust polynomial network, hinge, l2 radius {source.radius:g}: {source.data}{small}"
     size = _size(contest, quick)
-    return f"{size.model} network, squared loss, n = {size.n}, d = {size.d}, {size.gates} gates: data of benchmarks.speed_relu"
+    return f"{size.model} network, squared loss, n = {size.n}, d = {size.d}, {size.gates} gates: data of speed_relu.py"
 
 
 def run(contest: Contest, solver: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -94,7 +94,9 @@ def run(contest: Contest, solver: str, arguments: argparse.Namespace) -> dict[st
     if solver in CONIC and available_solvers()[solver] != "available":
         return not_run(available_solvers()[solver])
     if solver in ("pyscnn", "ADMM", "Adam"):
-        return {"pyscnn": _pyscnn, "ADMM": _admm, "Adam": _adam}[solver](_size(contest, arguments.quick), contest, arguments)
+        return {"pyscnn": _pyscnn, "ADMM": _admm, "Adam": _adam}[solver](
+            _size(contest, arguments.quick), contest, arguments
+        )
     if contest.polynomial:
         problem = _polynomial(contest, arguments.quick)
     else:
@@ -118,7 +120,7 @@ def _polynomial(contest: Contest, quick: bool) -> Any:
 
 def _size(contest: Contest, quick: bool) -> speed_relu.Size:
     size = speed_relu.SIZES[contest.source]
-    return replace(size, n=100, d=8, gates=20) if quick else size
+    return replace(size, n=size.n // 5, d=size.d // 2, gates=size.gates // 5) if quick else size
 
 
 def _torch(problem: Any, contest: Contest, device: str) -> dict[str, Any]:
@@ -189,9 +191,7 @@ def _baseline(problem: Any, contest: Contest, solver: str) -> dict[str, Any]:
         return problem.objective(ca.PolynomialNetwork(units, output, activation=activation, classes=problem.classes))
 
     if solver == "penalty":
-        runs = {
-            setting: penalty.train(*common, of_lift, contest.baseline, *setting) for setting in penalty.SETTINGS
-        }
+        runs = {setting: penalty.train(*common, of_lift, contest.baseline, *setting) for setting in penalty.SETTINGS}
         names = ("rate", "c")
     else:
         robust = solver == "Adam, worst case"

@@ -30,9 +30,15 @@ def main() -> int:
     plan = [(name, solver) for name, contest in CONTESTS.items() for solver in contest.solvers]
     out = apart.target(arguments, FILE)
     ledger = apart.Ledger(NAME, arguments.threads, ("problem", "solver"), plan, out, arguments.quick)
+    if arguments.pyscnn:
+        ledger.document["command"] = ledger.document["command"].replace(arguments.pyscnn, "PYTHON")
     print(record.heading(ledger.document), flush=True)
     for problem, solver in plan:
-        if problem not in arguments.rows or solver in arguments.skip or (arguments.only and solver not in arguments.only):
+        if (
+            problem not in arguments.rows
+            or solver in arguments.skip
+            or (arguments.only and solver not in arguments.only)
+        ):
             continue
         if arguments.resume and ledger.done(problem, solver):
             continue
@@ -84,7 +90,9 @@ def report(document: dict[str, Any]) -> str:
         rows = _of(document["results"], problem)
         bound, ours = best_bound(rows), next((row.get("seconds") for row in rows if row["solver"] == "torch"), None)
         lines += [_cells(row, bound, ours) for row in rows]
-    return "\n".join([table(_HEADER, lines), "", _LEGEND, "", *_notes(document["results"]), *undercut(document["results"])])
+    return "\n".join(
+        [table(_HEADER, lines), "", _LEGEND, "", *_notes(document["results"]), *undercut(document["results"])]
+    )
 
 
 def _cells(row: dict[str, Any], bound: float | None, ours: float | None) -> list[str]:
@@ -110,22 +118,26 @@ def _notes(results: list[dict[str, Any]]) -> list[str]:
     return [f"{name}: {words}" for name, words in [*problems.items(), *said] if words]
 
 
-_LEGEND = """seconds: ours, median of up to three certified solves (tolerance 1e-4) after a warm-up; conic solvers: their own solve time to
-their own stop, compilation excluded; methods without a stopping rule: the time that they were given.
-above bound: (objective - best bound) / best bound, the bound from the best certificate of all solvers of the problem.
-own gap: certified by the solver's own multipliers. violation: of the cones, relative. In the figures a point off the cones
-counts with the larger one of its violation and the distance of its objective; dashed: our certified gap over time.
-Adam (ReLU): moves its patterns, so that it may end below the programme over the given gates."""
+_LEGEND = """seconds: ours, median of up to three certified solves (tolerance 1e-4) after a warm-up; conic solvers: their
+own solve time to their own stop, compilation excluded; methods without a stopping rule: the time that they were given.
+above bound: (objective - best bound) / best bound, the bound from the best certificate of all solvers of the problem. own
+gap: certified by the solver's own multipliers. violation: of the cones, relative. In the figures a point off the cones
+counts with the larger one of its violation and the distance of its objective; dashed: our certified gap over time. Adam
+(ReLU): moves its patterns, so that it may end below the programme over the given gates."""
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__.splitlines()[0])
     apart.add_arguments(parser, FILE, list(CONTESTS))
     parser.add_argument("--only", nargs="+", default=[], metavar="SOLVER", help="these solvers only")
-    parser.add_argument("--skip", nargs="+", default=[], metavar="SOLVER", help=f"leave solvers out, such as {BASELINES[0]}")
+    parser.add_argument(
+        "--skip", nargs="+", default=[], metavar="SOLVER", help=f"leave solvers out, such as {BASELINES[0]}"
+    )
     parser.add_argument("--pyscnn", metavar="PYTHON", help="interpreter of an environment with pyscnn")
     parser.add_argument("--limit", type=float, help="seconds of a conic solver (default: that of the problem)")
-    parser.add_argument("--baseline", type=float, help="seconds of every setting of a baseline (default: of the problem)")
+    parser.add_argument(
+        "--baseline", type=float, help="seconds of every setting of a baseline (default: of the problem)"
+    )
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="figures of a run that is not recorded")
     return parser.parse_args()
 

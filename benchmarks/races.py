@@ -102,13 +102,10 @@ def planted_rows(n: int, d: int, classes: int = 10) -> Data:
 
 
 def overlapping_rows(n: int, d: int, classes: int = 10, half: bool = False) -> Data:
-    """Overlapping classes that differ in their covariances, and their numbers, seed 0; with ``half`` class 0 has half the rows."""
+    """Overlapping classes of different covariances, and their numbers, seed 0; ``half``: class 0 has half of the rows."""
     stretched = min(40, d)
     draw = np.random.default_rng(0)
-    if half:
-        label = np.where(draw.random(n) < 0.5, 0, draw.integers(1, classes, n))
-    else:
-        label = draw.integers(0, classes, n)
+    label = np.where(draw.random(n) < 0.5, 0, draw.integers(1, classes, n)) if half else draw.integers(0, classes, n)
     deviation = 1.0 / np.sqrt(1.0 + np.arange(d))
     deviation /= np.linalg.norm(deviation)
     X = draw.standard_normal((n, d))
@@ -220,7 +217,9 @@ def _ten_classes(data: str, build: Callable[[int, int], Data], divisor: float) -
 
 TEN: dict[str, Race] = {
     "planted": _ten_classes(
-        "planted separable: unit vectors around 10 random centres (noise 0.5), seed 0, ten balanced classes", planted_rows, 100.0
+        "planted separable: unit vectors around 10 random centres (noise 0.5), seed 0, ten balanced classes",
+        planted_rows,
+        100.0,
     ),
     **{
         f"overlapping-{divisor:g}": _ten_classes(_OVERLAPPING + "ten balanced classes", overlapping_rows, divisor)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from typing import Any
 
-from benchmarks import uci_fits, uci_robustness, uci_sweep
+from benchmarks import uci_fits, uci_report, uci_robustness, uci_sweep
 from benchmarks.adversarial_training import AdversarialTraining
 from benchmarks.uci_trainings import ConvexTraining, Training
 
@@ -46,6 +47,11 @@ def quick(training: Training) -> Training:
     if isinstance(training, AdversarialTraining):
         changes |= {"betas": training.betas[1:2], "rates": training.rates[-1:], "epochs": 60}
     return replace(training, **changes)
+
+
+def report(document: dict[str, Any]) -> str:
+    """The record as one table."""
+    return uci_report.overview(document, PAIRS)
 
 
 def main() -> int:

@@ -106,12 +106,13 @@ def _certified(result: dict[str, Any]) -> bool:
     return result.get("gap") is not None and result["gap"] <= result["tol"]
 
 
-def _text(document: dict[str, Any]) -> str:
+def report(document: dict[str, Any]) -> str:
+    """The table and the ratios."""
     lines = [table(_HEADER, [_cells(result) for result in document["results"]]), "", _LEGEND]
     for ratio in document["ratios"]:
         target = f" (to reach: {ratio['target']:g})" if ratio["target"] else ""
-        target += "" if ratio["certified"] else ", but not certified to its tolerance"
-        least = "" if ratio["finished"] else "more than "
+        target += "" if ratio.get("certified", True) else ", but not certified to its tolerance"
+        least = "" if ratio.get("finished", True) else "more than "
         lines.append(
             f"{ratio['row']}: torch is {least}{ratio['ratio']:.0f} times faster than {ratio['solver']}{target}."
         )

@@ -291,7 +291,8 @@ def report(document: dict[str, Any]) -> str:
     """The table and the ratios."""
     lines = [_table(document["results"])]
     lines += [
-        f"{line['problem']}: {line['what']}: {line['ratio']:.1f} (to reach: {line['reach']})" for line in document["ratios"]
+        f"{line['problem']}: {line['what']}: {line['ratio']:.1f} (to reach: {line['reach']})"
+        for line in document["ratios"]
     ]
     return "\n".join(lines)
 

@@ -32,18 +32,18 @@ class Tiles:
 
     def __init__(self, path: Path, factors: np.ndarray):
         self.path, self.factors = path, factors
-        self.base = np.load(path, mmap_mode="r")
-        self.shape = (len(self.base) * len(factors), self.base.shape[1])
-        self.dtype = self.base.dtype
+        base = np.load(path, mmap_mode="r")
+        self.rows, self.dtype = len(base), base.dtype
+        self.shape = (self.rows * len(factors), base.shape[1])
         self.bytes = 0
 
     def __getitem__(self, part: slice) -> np.ndarray:
         start, stop, _ = part.indices(self.shape[0])
-        own, pieces = len(self.base), []
+        base, pieces = np.load(self.path, mmap_mode="r"), []  # mapped anew: pages that were read do not stay resident
         while start < stop:
-            tile, first = divmod(start, own)
-            last = min(first + stop - start, own)
-            pieces.append(self.base[first:last] * self.factors[tile])
+            tile, first = divmod(start, self.rows)
+            last = min(first + stop - start, self.rows)
+            pieces.append(base[first:last] * self.factors[tile])
             start += last - first
         self.bytes += sum(piece.nbytes for piece in pieces)
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
@@ -73,7 +73,9 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=1.0, help="size of the file")
     parser.add_argument("--tiles", type=int, default=20)
     parser.add_argument("--tol", type=float, default=1e-3)
-    parser.add_argument("--divisor", type=float, default=10.0, help="beta is the threshold of the part at radius 0 divided by this")
+    parser.add_argument(
+        "--divisor", type=float, default=10.0, help="beta is the threshold of the part at radius 0 divided by this"
+    )
     parser.add_argument("--part", type=int, default=16384, help="rows of the first solve")
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--time-limit", type=float, default=3600.0)

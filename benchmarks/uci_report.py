@@ -155,6 +155,29 @@ def text(name: str, summary: dict[str, Any], pairs: tuple[tuple[str, str], ...])
     return "\n".join(lines)
 
 
+def overview(document: dict[str, Any], pairs: tuple[tuple[str, str], ...]) -> str:
+    """Differences of the pairs on every data set, for every criterion: a line each, in points."""
+    metrics = ("pgd", "certified", "l2", "clean")
+    lines = []
+    for name, summary in document["data"].items():
+        for criterion, part in summary["criteria"].items():
+            for first, second in pairs:
+                differences = part["differences"].get(_pair(first, second))
+                if differences is not None:
+                    cells = [_counts(differences[metric]) if metric in differences else "-" for metric in metrics]
+                    lines.append([name, criterion, f"{first} - {second}", *cells])
+    header = ("data", "chosen by", "difference", *(f"{_COMPARED[metric]}: least, most" for metric in metrics))
+    words = "Over all sizes; in brackets how many sizes have an interval above 0 (+) and below 0 (-)."
+    return f"{table(header, lines)}\n\n{words}"
+
+
+def _counts(differences: list[tuple[float, float]]) -> str:
+    better, worse = (sum(sign * mean > half for mean, half in differences) for sign in (1, -1))
+    means = [100 * mean for mean, _ in differences]
+    marks = " ".join([f"{better}+"] * bool(better) + [f"{worse}-"] * bool(worse))
+    return f"{min(means):+.1f}, {max(means):+.1f} [{marks or '0'}]"
+
+
 def _cost(training: str, fits: dict[str, Any]) -> str:
     """How many networks, what is known about their optimality, the time, and the gates that the radius kills."""
     if fits["worst_gap"] is None:

@@ -8,8 +8,9 @@ same betas; the table compares the chosen networks on the test rows. All sizes a
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from benchmarks import uci_fits, uci_sweep
+from benchmarks import uci_fits, uci_report, uci_sweep
 from benchmarks.uci_trainings import ConvexTraining
 
 NAME = "benchmarks.uci_robustness"
@@ -26,6 +27,17 @@ _NORMS = {"robust": "l2", "robust-linf": "linf"}
 def robust(data: str, norm: str) -> ConvexTraining:
     """Robust training of polynomial networks for a data set."""
     return ConvexTraining("PolynomialProblem", norm, _RADII[data][norm])
+
+
+def report(document: dict[str, Any]) -> str:
+    """The record as one table; the first records named a difference by its first training alone."""
+    for summary in document["data"].values():
+        for part in summary["criteria"].values():
+            named = {
+                name if " - " in name else f"{name} - standard": each for name, each in part["differences"].items()
+            }
+            part["differences"] = named
+    return uci_report.overview(document, tuple((name, "standard") for name in _NORMS))
 
 
 def main() -> int:
