@@ -14,6 +14,7 @@ from ._arrays import Array, namespace, rows_in_numpy
 
 _NEWTON_STEPS = 60
 _NORM_TOLERANCE = 2e-15
+_START_ROUNDING = 1e-14
 _SMOOTH_TOLERANCE = 1e-9
 _LEVEL_STEPS = 120
 _LEVEL_TOLERANCE = 1e-14
@@ -80,21 +81,22 @@ def ball_minimum(curvature: Array, gradient: Array, radius: Array, sphere: bool 
 
 def _secular_root(curvature: Array, gradient: Array, radius: Array, xp) -> tuple[Array, Array, Array]:
     """Smallest shift >= 0 with ||g/(C + shift)|| <= r for curvatures C >= 0; the point and its norm with it."""
+    whole = xp.sqrt(xp.einsum("ij,ij->i", gradient, gradient)) / radius - xp.amax(curvature, -1)
     left = xp.amax(xp.abs(gradient) / radius[:, None] - curvature, -1)
-    shift = xp.clip(left, 0.0, None)
+    shift = xp.clip(xp.maximum(left, whole * (1.0 - _START_ROUNDING)), 0.0, None)
     for _ in range(_NEWTON_STEPS):
         denominator = curvature + shift[:, None]
-        point = -_ratio(gradient, denominator, xp)
-        square = point * point
-        norm2 = square.sum(-1)
+        inverse = 1.0 / denominator if bool((shift > 0).all()) else _ratio(1.0 + 0.0 * denominator, denominator, xp)
+        point = gradient * inverse
+        norm2 = xp.einsum("ij,ij->i", point, point)
         norm = xp.sqrt(norm2)
         excess = norm / radius - 1.0
-        slope = _ratio(square, denominator, xp).sum(-1)
+        slope = xp.einsum("ij,ij->i", point * point, inverse)
         moved = shift + xp.where(excess > _NORM_TOLERANCE, excess * _ratio(norm2, slope, xp), 0.0 * norm)
         if not bool((moved > shift).any()):
             break
         shift = moved
-    return shift, point, norm
+    return shift, -point, norm
 
 
 def _ratio(numerator: Array, denominator: Array, xp) -> Array:
@@ -269,14 +271,16 @@ def smooth_ball_minimum(
     curvature = curvature + base[:, None]
     ball = radius * radius
     need = xp.maximum(xp.abs(gradient) / radius[:, None], (nu / ball)[:, None]) - curvature
-    left = xp.clip(xp.maximum(xp.amax(need, -1), nu / ball - base), 0.0, None)
-    shift = left if start is None else xp.maximum(left, start - base)
     square = gradient * gradient
+    whole = xp.sqrt(square.sum(-1)) / radius * (1.0 - _START_ROUNDING) - xp.amax(curvature, -1)
+    left = xp.clip(xp.maximum(xp.maximum(xp.amax(need, -1), whole), nu / ball - base), 0.0, None)
+    shift = left if start is None else xp.maximum(left, start - base)
     for _ in range(_NEWTON_STEPS):
         inverse, slack = 1.0 / (curvature + shift[:, None]), nu / (base + shift)
-        moment = inverse * (square * inverse + nu)
-        size = moment.sum(-1) + slack
-        slope = (inverse * (2.0 * moment - nu * inverse)).sum(-1) + slack * slack / nu
+        own = square * inverse * inverse
+        size = own.sum(-1) + nu * inverse.sum(-1) + slack
+        turn = 2.0 * xp.einsum("ij,ij->i", own, inverse) + nu * xp.einsum("ij,ij->i", inverse, inverse)
+        slope = turn + slack * slack / nu
         # Newton on size^(-1/2), concave and increasing: monotone from the left, and one step from the right lands left
         moved = xp.maximum(left, shift + 2.0 * size / slope * (xp.sqrt(size / ball) - 1.0))
         settled = bool((xp.abs(moved - shift) <= _SMOOTH_TOLERANCE * (moved + nu / ball)).all())
