@@ -16,6 +16,7 @@ from ._arrays import Array, is_tensor, namespace
 from .errors import InputError
 
 _BLOCK_BYTES = 32 << 20
+_BLOCK_ROWS = 1 << 15
 
 
 class Rows:
@@ -38,7 +39,7 @@ class Rows:
         self._largest_norm: float | None = None
         self.n = sum(int(source.shape[0]) for source in self._sources)
         self.d = int(self._sources[0].shape[1]) + constant
-        self.block_rows = max(256, _BLOCK_BYTES // (8 * max(1, self.d)))
+        self.block_rows = min(max(256, _BLOCK_BYTES // (8 * max(1, self.d))), _BLOCK_ROWS)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -160,7 +160,7 @@ class Problem:
         """Objective of the zero network: the losses at margin zero."""
         if self._zero_objective is None:
             losses = [
-                float(terms.weight @ terms.loss.group_value(terms.offset))
+                float((terms.weight * terms.loss.group_value(terms.offset)).sum())
                 for number in range(len(self.components))
                 for terms in self.arrays(number)
                 if not terms.hard

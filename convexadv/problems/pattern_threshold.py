@@ -15,7 +15,7 @@ largest price, and the blocks that attain it (columns). Between these stands the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from .games import Strategies, central_strategies
 from .labels import number
 from .pattern_bound import _ball_reach
 from .terms import Component, Terms
-from .threshold import Bracket, _linear_terms
+from .threshold import Bracket, linear_terms
 
 if TYPE_CHECKING:
     from .patterns import PatternProblem
@@ -96,7 +96,8 @@ class _Descent:
     def __init__(self, problem: PatternProblem, component: Component):
         self.problem, self.directions = problem, component.directions
         self.X = problem.rows.whole()
-        self.terms = [_linear_terms(cast("Any", problem), component, terms) for terms in component.terms]
+        linear = [linear_terms(terms) for terms in component.terms]
+        self.terms = [Terms(terms, problem.rows.n, np.asarray, len(component.directions)) for terms in linear]
         self.robust = any(terms.robust for terms in self.terms)
         mass = sum(float(terms.weight.sum()) for terms in self.terms)
         reach = problem.rows.largest_norm() + _ball_reach(problem)

@@ -219,7 +219,7 @@ class PatternProblem(Problem):
         own = blocks.of_outputs(component.outputs)
         for terms in self.arrays(number):
             shortfall = terms.offset - group_margins(self, component, own, terms)
-            loss += float(terms.weight @ terms.loss.group_value(shortfall))
+            loss += float((terms.weight * terms.loss.group_value(shortfall)).sum())
         return loss
 
     def _bound(self, certificate: OptimalityCertificate) -> float:

@@ -162,7 +162,7 @@ class PolynomialProblem(Problem):
                     if terms.hard:
                         violation = max(violation, float((shortfall / terms.offset).max(initial=0.0)))
                     else:
-                        losses.append(float(terms.weight @ terms.loss.group_value(shortfall)))
+                        losses.append(float((terms.weight * terms.loss.group_value(shortfall)).sum()))
         loss, violation = self.together.sum(math.fsum(losses)), self.together.largest(violation)
         penalty = float(np.abs(coefficients).sum())
         return Evaluation(loss + self.beta * penalty, loss, penalty, violation)

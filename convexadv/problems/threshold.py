@@ -17,12 +17,16 @@ against moments (:mod:`convexadv.problems.games`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..rotations import equalise
+from ..rows import Rows
 from . import bound
+from .chunks import chunked
+from .forms import QuadraticForms, Samples
 from .games import Strategies, central_strategies
 from .labels import number
 from .terms import Terms, TermSet
@@ -117,19 +121,20 @@ class _Search:
 
     def __init__(self, problem: PolynomialProblem, number: int):
         self.problem, self.component = problem, problem.components[number]
-        self.terms = [_linear_terms(problem, self.component, terms) for terms in self.component.terms]
-        self.robust = any(terms.robust for terms in self.terms)
+        linear = tuple(linear_terms(terms) for terms in self.component.terms)
+        self.robust = any(terms.robust for terms in linear)
+        self.chunks = chunked(problem.rows, (replace(self.component, terms=linear),), np.asarray)
         directions = np.abs(self.component.directions).sum(1).max()
-        mass = sum(float(terms.weight.sum()) for terms in self.terms)
+        mass = sum(float(terms.weight.sum()) for terms in linear)
         self.ceiling = mass * directions * problem._largest_atom_entry()
         self.lower, self.upper = 0.0, np.inf
         self.best: _Neurons | None = None
         self.best_value = -np.inf
         self.trust = _TRUST[0]
-        self.warm: dict = {}
+        self.warm: list[dict] = [{} for _ in self.chunks]
         d = problem.rows.d
         self.columns = _Neurons(np.zeros((0, d)), np.zeros(0), np.zeros(0, int))
-        self.cuts = self._moments([()] * len(self.terms))[None]
+        self.cuts = self._moments()[1][None]
         self.average = self.cuts[0]
         self.payoff = np.zeros((0, 1))
         self.limit = int(np.clip(_CUT_BYTES // self.cuts.nbytes, 8, _CUTS))
@@ -205,13 +210,7 @@ class _Search:
         squares = (network.vectors**2).sum(1)
         units = network.vectors / np.sqrt(squares)[:, None]
         weights = (network.signs * squares)[:, None] * self.component.directions.T[network.outputs]
-        forms = self.problem.forms(units, weights)
-        products = self.problem.rows.times(units.T)
-        descent, samples = 0.0, []
-        for terms in self.terms:
-            worst = forms.worst_case(products, terms, warm=self.warm)
-            descent += float(terms.weight @ worst.margin[0])
-            samples.append(worst.samples)
+        descent, cut = self._moments(self.problem.forms(units, weights))
         value = descent / float(squares.sum())
         self.lower = max(self.lower, value - _ROUNDING * self.ceiling)
         if value > self.best_value:
@@ -219,19 +218,29 @@ class _Search:
             self.best, self.best_value = network.scaled(1.0 / float(squares.sum())), value
         else:
             self.trust = min(_TRUST[1], 1.0 - _DOUBT_AFTER_FAILURE * (1.0 - self.trust))
-        return self._moments(samples)
+        return cut
 
-    def _moments(self, samples: list[tuple]) -> np.ndarray:
-        """(o, d+1, d+1) moment matrices at the samples of every set of terms; () for the rows themselves."""
-        atoms = []
-        for terms, parts in zip(self.terms, samples, strict=True):
-            if not parts:
-                atoms.append(bound.Atoms(terms, np.ones((1, 1, terms.g)), None, None))
-            for part in parts:
-                shares = np.broadcast_to(part.shares[:, None, None], part.coordinates.shape[:3])
-                atoms.append(bound.Atoms(terms, shares, part.coordinates, part.basis, part.spread, part.groups))
-        problem = self.problem
-        moments = bound.moments(problem.rows, self.component.directions, atoms, problem.activation, problem.scale)
+    def _moments(self, forms: QuadraticForms | None = None) -> tuple[float, np.ndarray]:
+        """Sum of weight * margin, and (o, d+1, d+1) moments where the margins are attained; the rows without a network."""
+        size = self.problem.rows.d + 1
+        descent, total = 0.0, np.zeros((len(self.component.outputs), size, size))
+        for (_, block), chunk, warm in zip(self.problem.rows.blocks(), self.chunks, self.warm, strict=True):
+            products = None if forms is None else block @ forms.neurons.T
+            atoms = []
+            for _, terms in chunk.present(0):
+                parts: tuple[Samples, ...] = ()
+                if forms is not None:
+                    worst = forms.worst_case(products, terms, warm=warm)
+                    descent += float((terms.weight * worst.margin[0]).sum())
+                    parts = worst.samples
+                atoms += _atoms(terms, parts)
+            if atoms:
+                total += self._lifted_moments(block, atoms)
+        return descent, total
+
+    def _lifted_moments(self, block: np.ndarray, atoms: list) -> np.ndarray:
+        problem, rows = self.problem, Rows([block], lambda part: part)
+        moments = bound.moments(rows, self.component.directions, atoms, problem.activation, problem.scale)
         return np.stack([_lifted(moment) for moment in moments])
 
     def _forget(self, strategies: Strategies) -> None:
@@ -249,7 +258,7 @@ class _Search:
             self.payoff = self.payoff[kept]
 
 
-def _linear_terms(problem: PolynomialProblem, component: Any, terms: TermSet) -> Terms:
+def linear_terms(terms: TermSet) -> TermSet:
     """The terms at margin zero: one alternative, the one with the multiplier, which becomes the weight."""
     _, z = terms.loss.multipliers(terms.offset)
     group = np.arange(z.shape[1])
@@ -259,8 +268,17 @@ def _linear_terms(problem: PolynomialProblem, component: Any, terms: TermSet) ->
     sign = (np.sign(weight) * terms.sign[active, group])[used]
     none = np.zeros(len(sign))
     row, radius, direction = terms.row[used], terms.radius[used], terms.direction[active, group][None, used]
-    linear = TermSet(terms.loss, row, np.abs(weight)[used], sign[None], none[None], direction, radius, none)
-    return Terms(linear, problem.rows.n, np.asarray, len(component.directions))
+    return TermSet(terms.loss, row, np.abs(weight)[used], sign[None], none[None], direction, radius, none)
+
+
+def _atoms(terms: Terms, parts: tuple) -> list[bound.Atoms]:
+    if not parts:
+        return [bound.Atoms(terms, np.ones((1, 1, terms.g)), None, None)]
+    atoms = []
+    for part in parts:
+        shares = np.broadcast_to(part.shares[:, None, None], part.coordinates.shape[:3])
+        atoms.append(bound.Atoms(terms, shares, part.coordinates, part.basis, part.spread, part.groups))
+    return atoms
 
 
 def _lifted(moment: bound.Moment) -> np.ndarray:

@@ -8,10 +8,11 @@ of the size of the gradients or moments.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
-from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from .._arrays import to_tensor
@@ -47,9 +48,10 @@ class Sweeps:
         self.torch, self.together = torch, problem.together
         self.device, self.data_type = device, data_type
         self.rows = {kind: self._rows(problem, kind) for kind in {data_type, torch.float64}}
+        self._readers = {kind: [load for _, load in rows.readers()] for kind, rows in self.rows.items()}
         self.chunks = chunked(self.rows[torch.float64], problem.components, self._tensor)
         self._warm: list[dict] = [{} for _ in self.chunks]
-        self._pool = None
+        self._pool, self._threads = None, threads
         if device.type == "cpu" and min(threads, len(self.chunks)) > 1:
             self._pool = ThreadPoolExecutor(threads, "convexadv", initializer=torch.set_num_threads, initargs=(1,))
         self.count = 0
@@ -82,22 +84,30 @@ class Sweeps:
         total = _Total(len(works))
         visit_all = functools.partial(self._visits, groups=groups)
         numbers = range(len(self.chunks))
-        for visits in (map if self._pool is None else self._pool.map)(visit_all, numbers):
+        for visits in map(visit_all, numbers) if self._pool is None else self._ahead(visit_all, numbers):
             for place, visit in visits:
                 total.add(place, visit)
         sums, backs = total.everywhere(self.together, self.torch)
         return [work.answer(*parts) for work, *parts in zip(works, sums, total.kept, backs, strict=True)]
 
+    def _ahead(self, function: Callable[[int], Any], numbers: range) -> Iterator[Any]:
+        """Results in order, computed by the threads a few blocks ahead: what waits to be added up takes memory."""
+        assert self._pool is not None
+        waiting: collections.deque[Future] = collections.deque()
+        for number in numbers:
+            waiting.append(self._pool.submit(function, number))
+            if len(waiting) > 2 * self._threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
     def _visits(self, number: int, groups: list[_Group]) -> list[tuple[int, Visit]]:
         chunk, result = self.chunks[number], []
         for group in groups:
             kind = self.torch.float64 if group.exact else self.data_type
-            block = self._readers(kind)[number]() if group.columns is not None or group.needs_rows else None
+            block = self._readers[kind][number]() if group.columns is not None or group.needs_rows else None
             result += group.visits(number, chunk, block, self._warm[number], self.torch)
         return result
-
-    def _readers(self, kind: Any) -> list[Callable[[], Any]]:
-        return [load for _, load in self.rows[kind].readers()]
 
 
 class _Group:
