@@ -1,6 +1,6 @@
 """Features larger than memory, solved from disk: ``python -m benchmarks.streaming``.
 
-A file of 1 GiB of float32 features (planted quadratic labels, low-rank covariance) is memory-mapped and read as 20 tiles, each
+A file of 1 GiB of float32 features (planted quadratic labels, falling variances) is memory-mapped and read as 20 tiles, each
 scaled by a factor of its own: 20 GiB of rows that differ, of which only the first is on disk. The solve starts from the
 network of a part of the rows. The answer is certified over all rows; memory is the peak above the imported baseline.
 """

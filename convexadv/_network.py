@@ -10,7 +10,7 @@ import torch
 from . import _labels
 from ._arrays import Array, is_tensor, to_numpy
 from .errors import InputError
-from .sources import Source
+from .sources import Source, whole
 
 DTYPES = (torch.float32, torch.float64)
 """Precisions of weights."""
@@ -102,7 +102,7 @@ class Network(torch.nn.Module):
             If X has another shape, is not numeric, or holds NaN or infinite values.
         """
         tensor = is_tensor(X)
-        rows: Array = X if tensor or isinstance(X, Source) else np.asarray(X)
+        rows: Array = X if tensor or isinstance(X, Source) else np.asarray(whole(X))
         self._check_rows(rows)
         shape = (0,) if self.n_outputs == 1 else (0, self.n_outputs)
         blocks = [self.shift.new_empty(shape)]

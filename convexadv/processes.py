@@ -7,6 +7,7 @@ processes receive the same numbers to the last bit, hence take the same decision
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -130,11 +131,18 @@ class ProcessGroup(Together):
         try:
             function(*arguments, group=self._group, **options)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ProcessError(
-                f"process {self.rank} of {self.size} lost the others ({reason}); start all of them again, "
+                f"process {self.rank} of {self.size} lost the others ({reason_of(error)}); start all of them again, "
                 "with resume=True where a checkpoint was kept."
             ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of torch.distributed says first, without the place in its source and the advice that follows."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return re.sub(r"^\[[^\]]*\]\s*", "", lines[0]).split(". ")[0].rstrip(".")
 
 
 def together(process_group: Any) -> Together:

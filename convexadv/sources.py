@@ -523,6 +523,31 @@ def sources_of(X: Any) -> list[Any]:
     return [source for shard in shards for source in _sources_of_one(shard)]
 
 
+def whole(X: Any) -> Any:
+    """X itself, or where it names or holds rows that are read when they are asked for, all of them as one array (n, d).
+
+    Parameters
+    ----------
+    X : anything
+        A path, a source of this module, a PyTorch data set or a list of these is read; all else is returned.
+
+    Returns
+    -------
+    float64 array (n, d), or X
+
+    Raises
+    ------
+    InputError
+        If what is to be read cannot be.
+    """
+    first = X[0] if isinstance(X, list | tuple) and len(X) else X
+    if isinstance(first, str | os.PathLike | Source) or _torch_data(first) is not None:
+        from .rows import Rows
+
+        return Rows.of(X).whole()
+    return X
+
+
 def _is_shard(X: Any) -> bool:
     """Whether X is a matrix, and a list that begins with it a list of shards; a list of rows or numbers is a matrix."""
     two = len(X.shape) == 2 if _lazy(X) else getattr(X, "ndim", 0) == 2

@@ -44,7 +44,9 @@ def main():
         "gloo", init_method=f"file://{folder}/meet-{size}{sys.argv[4:5]}", rank=rank, world_size=size
     )
     if len(sys.argv) > 4:
-        return other(sys.argv[4:], rank, size, folder)
+        other(sys.argv[4:], rank, size, folder)
+        dist.destroy_process_group()  # gloo's threads may not outlive the interpreter
+        return
     report = {}
     for kind, settings in SETTINGS.items():
         X, y = data(kind)

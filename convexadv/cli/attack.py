@@ -11,6 +11,7 @@ from .._atomic import atomic_write
 from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..robustness import attack
+from .data import files_read
 from .evaluate import load_both
 from .exit_codes import ExitCode
 from .measure import bounds_in_units, in_chosen_units
@@ -21,7 +22,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     """Attack the rows that the arguments name and write the points."""
     if not arguments.out.endswith(".npz"):
         raise InputError(f"--out {arguments.out} is written as a NumPy archive; a name that ends in .npz is needed.")
-    check_targets({"--out": arguments.out}, inputs=[arguments.data, arguments.model])
+    check_targets({"--out": arguments.out}, inputs=[*files_read(arguments), arguments.model])
     network, data, rows = load_both(arguments)
     if network.classes is None:
         raise InputError(f"{arguments.model} predicts values, not labels; attacks need a model with classes.")

@@ -14,6 +14,7 @@ from ..certificate_files import save_certificate
 from ..errors import InputError
 from ..networks import PolynomialNetwork
 from ..robustness import RobustAccuracy, certify, robust_accuracy
+from .data import files_read
 from .evaluate import chosen_radii, load_both
 from .exit_codes import ExitCode
 from .figures import radii_figure
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         "--plot": arguments.plot,
         "--certificate": arguments.certificate,
     }
-    check_targets(files, inputs=[arguments.data, arguments.model])
+    check_targets(files, inputs=[*files_read(arguments), arguments.model])
     network, data, rows = load_both(arguments)
     if network.classes is None:
         raise InputError(f"{arguments.model} predicts values, not labels; certificates need a model with classes.")

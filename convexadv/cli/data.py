@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import hashlib
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._arrays import to_numpy
 from ..datasets import Dataset, Scaling, dataset_names, load, read_table, standardise
-from ..datasets.scaling import _scaling
+from ..datasets.scaling import _scaling, over_blocks
 from ..errors import FileFormatError, InputError
+from ..processes import ALONE, Together
 from ..sources import SUFFIXES, Shards, Source, files_of, open_rows, tensors_of
 
 _MOST_CLASSES = 100
@@ -40,6 +42,13 @@ def read_data(source: str, target: str | None) -> Dataset:
         hint = f"; did you mean {close[0]}?" if close else f" ({', '.join(dataset_names())})."
         raise InputError(f"there is no file {source}, nor a data set of that name{hint}")
     return read_table(source, target)
+
+
+def files_read(arguments: argparse.Namespace) -> list[str]:
+    """The files that the data of some arguments may be in, none of which is to be replaced: those of folders too."""
+    named = [path for path in (arguments.data, arguments.target) if path is not None]
+    inside = [os.path.join(path, name) for path in named if os.path.isdir(path) for name in os.listdir(path)]
+    return named + [path for path in inside if path.endswith(SUFFIXES)]
 
 
 def check_labels(y: np.ndarray) -> None:
@@ -73,10 +82,45 @@ def split_rows(y: np.ndarray, fraction: float, seed: int, classes: bool) -> tupl
     return np.setdiff1d(np.arange(len(y)), test), np.sort(test)
 
 
-def scaling_of(kind: str, X: np.ndarray | Features) -> Scaling:
-    """The input scaling of a name: "unit", "standard" or "none" (see the help of ``fit``)."""
+class Share(NamedTuple):
+    """The rows of one process, or of the only one."""
+
+    X: Any
+    y: np.ndarray
+    train: np.ndarray
+    """Which of them are trained on, in ascending order; ``test`` likewise."""
+    test: np.ndarray
+
+    @classmethod
+    def of(cls, data: Dataset, train: np.ndarray, test: np.ndarray, together: Together) -> Share:
+        """A contiguous part of the training rows and one of the others, with the same number of rows everywhere, or one more.
+
+        Raises
+        ------
+        InputError
+            If there are fewer training rows than processes.
+        """
+        if together.size == 1:
+            return cls(data.X, data.y, train, test)
+        if len(train) < together.size:
+            raise InputError(
+                f"there are {len(train)} training rows for {together.size} processes; every process needs one: start fewer."
+            )
+        train, test = (
+            rows[together.rank * len(rows) // together.size : (together.rank + 1) * len(rows) // together.size]
+            for rows in (train, test)
+        )
+        kept = np.union1d(train, test)
+        return cls(data.X[kept], data.y[kept], np.searchsorted(kept, train), np.searchsorted(kept, test))
+
+
+def scaling_of(kind: str, X: np.ndarray | Features, together: Together = ALONE) -> Scaling:
+    """The input scaling of a name: "unit", "standard" or "none" (see the help of ``fit``).
+
+    X are the training rows of all processes; of rows in files each process reads its own part, and all get the same bits.
+    """
     if isinstance(X, Features):
-        return _StreamedScaling.of(kind, X)
+        return _StreamedScaling.of(kind, X, together)
     if kind == "none":
         return Scaling(np.zeros(X.shape[1]), np.ones(X.shape[1]))
     scaling = standardise(X)
@@ -86,16 +130,23 @@ def scaling_of(kind: str, X: np.ndarray | Features) -> Scaling:
     return Scaling(scaling.shift, scaling.scale * (deviation if deviation > 0 else 1.0))
 
 
-def fingerprint(X: np.ndarray, y: np.ndarray) -> str:
-    """SHA-256 of the values of the data, whatever types they are stored in."""
-    digest = hashlib.sha256(f"{X.shape}{y.shape}".encode())
-    for start in range(0, len(X), _READ_ROWS):
-        digest.update(np.ascontiguousarray(X[start : start + _READ_ROWS], dtype="<f8").tobytes())
-    labels = y.ravel()
-    for start in range(0, len(labels), _READ_ROWS):
-        text = "\0".join(str(label) for label in labels[start : start + _READ_ROWS].tolist())
-        digest.update(f"\0{text}".encode() if start else text.encode())
-    return digest.hexdigest()
+def fingerprint(X: np.ndarray, y: np.ndarray, together: Together = ALONE) -> str:
+    """SHA-256 of the values of the data, whatever types they are stored in: the digest of the digests of blocks of rows.
+
+    X and y are the rows of all processes, each of which reads the blocks of its own part.
+    """
+    blocks = -(-len(X) // _READ_ROWS)
+    own = range(together.rank * blocks // together.size, (together.rank + 1) * blocks // together.size)
+    digests = together.gather(b"".join(_digest(X, y, block * _READ_ROWS) for block in own))
+    return hashlib.sha256(f"{X.shape}{y.shape}".encode() + b"".join(digests)).hexdigest()
+
+
+def _digest(X: np.ndarray, y: np.ndarray, start: int) -> bytes:
+    """Of a block of rows and their labels."""
+    here = slice(start, start + _READ_ROWS)
+    digest = hashlib.sha256(np.ascontiguousarray(X[here], dtype="<f8").tobytes())
+    digest.update("\0".join(str(label) for label in y[here].ravel().tolist()).encode())
+    return digest.digest()
 
 
 class Features(Source, np.lib.mixins.NDArrayOperatorsMixin):
@@ -132,12 +183,14 @@ class Features(Source, np.lib.mixins.NDArrayOperatorsMixin):
         return block if self._scaling is None else self._scaling.apply(block)
 
     def _gather(self, wanted: np.ndarray) -> np.ndarray:
-        """Rows by their numbers; as many are read at a time as are wanted."""
+        """Rows by their numbers; as many are read at a time as are wanted, and none before the first or after the last."""
         out = np.empty((len(wanted), self.shape[1]))
-        size = max(1, len(wanted))
-        for start in np.unique(wanted // size) * size:
+        if not len(wanted):
+            return out
+        size, low, stop = len(wanted), int(wanted.min()), int(wanted.max()) + 1
+        for start in (low + np.unique((wanted - low) // size) * size).tolist():
             here = (wanted >= start) & (wanted < start + size)
-            out[here] = to_numpy(self._source[start : start + size])[wanted[here] - start]
+            out[here] = to_numpy(self._source[start : min(start + size, stop)])[wanted[here] - start]
         return out
 
 
@@ -145,21 +198,20 @@ class _StreamedScaling(Scaling):
     """A scaling that leaves features in their files."""
 
     @classmethod
-    def of(cls, kind: str, X: Features) -> _StreamedScaling:
+    def of(cls, kind: str, X: Features, together: Together) -> _StreamedScaling:
         """See :func:`scaling_of`."""
         if kind == "none":
             return cls(np.zeros(X.shape[1]), np.ones(X.shape[1]))
         matrix: Any = X
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is reported below, in a sentence
-            shift, scale = _scaling(matrix)
+            shift, scale = _scaling(matrix, together)
         if not (np.isfinite(shift).all() and np.isfinite(scale).all()):
             raise InputError("X holds a NaN, infinite or too large value; finite features are needed.")
         if kind == "unit":
             return cls(shift, scale)
-        blocks = range(0, len(X), _READ_ROWS)
         rows = X.scaled(Scaling(shift, scale))
-        mean = sum(rows[start : start + _READ_ROWS].sum(0) for start in blocks) / len(X)
-        squares = sum(((rows[start : start + _READ_ROWS] - mean) ** 2).sum(0) for start in blocks)
+        mean = over_blocks(np.sum, lambda block: block.sum(axis=0), rows, together) / len(X)
+        squares = over_blocks(np.sum, lambda block: ((block - mean) ** 2).sum(axis=0), rows, together)
         deviation = float(np.sqrt(squares / len(X)).max())
         return cls(shift, scale * (deviation if deviation > 0 else 1.0))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+from ..errors import InputError, ProcessError, SolverUnavailableError
+
 
 class ExitCode(enum.IntEnum):
     """What the command line returns; :data:`MEANING` says it in words."""
@@ -14,6 +16,7 @@ class ExitCode(enum.IntEnum):
     INFEASIBLE = 4
     NO_SOLVER = 5
     NOT_VERIFIED = 6
+    PROCESS_LOST = 7
     INTERRUPTED = 130
 
 
@@ -24,8 +27,28 @@ MEANING = {
     ExitCode.INFEASIBLE: "fit: no network meets the margins that were asked for; no model is written",
     ExitCode.NO_SOLVER: "the solver is not installed, has no licence, or cannot hold the problem in memory",
     ExitCode.NOT_VERIFIED: "verify: a claim of the certificate does not hold, or speaks of another model",
+    ExitCode.PROCESS_LOST: "fit with torchrun: a process was lost; a checkpoint, if one was kept, is complete",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); no half-written file is left",
 }
+
+
+class Quiet(Exception):
+    """A process that ends with a code and says nothing, since another one says why."""
+
+    def __init__(self, code: ExitCode):
+        super().__init__(str(code))
+        self.code = code
+
+
+def code_of(error: Exception) -> ExitCode | None:
+    """The code of an error that is a sentence for the user, None for others."""
+    kinds = {
+        ProcessError: ExitCode.PROCESS_LOST,
+        InputError: ExitCode.BAD_INPUT,
+        SolverUnavailableError: ExitCode.NO_SOLVER,
+        OSError: ExitCode.BAD_INPUT,  # a full disk, a folder that vanished
+    }
+    return next((code for kind, code in kinds.items() if isinstance(error, kind)), None)
 
 
 def epilog() -> str:

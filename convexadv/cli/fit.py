@@ -18,20 +18,35 @@ from ..files import save
 from ..losses import get_loss
 from ..problems.base import Problem
 from ..problems.patterns import PatternProblem
+from ..processes import ALONE, Together
 from ..solvers import Growth, Solution, Status, grow_patterns, solve
-from .data import check_labels, fingerprint, read_data, scaling_of, split_rows
+from .checkpoints import checkpoint_options
+from .data import Share, check_labels, files_read, fingerprint, read_data, scaling_of, split_rows
 from .exit_codes import ExitCode
+from .launch import processes
 from .models import build_problem, settle
 from .output import check_plot, check_targets, say, to_json
 from .progress import Progress
 
-_NOT_SETTINGS = ("verb", "data", "target", "out", "plot", "boundary", "patterns", "json")
+_NOT_SETTINGS = (
+    *("verb", "data", "target", "out", "plot", "boundary", "patterns", "json"),
+    *("checkpoint", "checkpoint_every", "resume"),
+)
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    """Train a network on the data that the arguments name."""
+    """Train a network on the data that the arguments name; under torchrun together with the other processes."""
+    with processes(arguments.device) as together:
+        return _fit(arguments, together)
+
+
+def _fit(arguments: argparse.Namespace, together: Together) -> ExitCode:
     settle(arguments)
-    _check_outputs(arguments)
+    if together.size > 1:
+        _check_together(arguments, together.size)
+    if together.rank == 0:
+        _check_outputs(arguments)
+    options = checkpoint_options(arguments, together)
     data = read_data(arguments.data, arguments.target)
     regression = get_loss(arguments.loss).regression
     if not regression:
@@ -39,15 +54,32 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.boundary is not None and (data.X.shape[1] != 2 or regression):
         raise InputError(f"--boundary needs two features and labels; {arguments.data} has {data.X.shape[1]} features.")
     train, test = split_rows(data.y, arguments.test_fraction, arguments.seed, classes=not regression)
-    scaling = scaling_of(arguments.scaling, data.X[train])
-    problem = build_problem(arguments, scaling.apply(data.X[train]), data.y[train])
-    solution, growth = _solve(arguments, problem)
+    scaling = scaling_of(arguments.scaling, data.X[train], together)
+    about = _about(arguments, data, (train, test), together)
+    share = Share.of(data, train, test, together)
+    del data, train, test  # of several processes each keeps its own rows
+    problem = _problem(arguments, share, scaling, together)
+    solution, growth = _solve(arguments, problem, together.rank == 0, options)
     problem = problem if growth is None else growth.problem
     network = None if solution.network is None else raw_network(solution, scaling, problem)
-    report = _report(arguments, data, (train, test), solution, network) | _pattern_report(problem, growth)
-    _write(arguments, data, train, (solution, growth), network, report)
-    _tell(arguments, solution, growth, report)
+    report = _report(arguments, about, solution, together.size) | _scores(network, share, about, together)
+    report |= _pattern_report(problem, growth)
+    rows = _rows_of_all(share, together) if arguments.boundary is not None else None
+    if together.rank == 0:
+        _write(arguments, rows, (solution, growth), network, report)
+    together.first(None)  # nobody ends before the files are there
+    if together.rank == 0:
+        _tell(arguments, solution, growth, report)
     return _code(solution)
+
+
+def _problem(arguments: argparse.Namespace, share: Share, scaling: Scaling, together: Together) -> Problem:
+    try:
+        return build_problem(arguments, scaling.apply(share.X[share.train]), share.y[share.train], together)
+    except InputError as error:
+        if together.size == 1:
+            raise
+        raise type(error)(f"process {together.rank} of {together.size}, of its own rows: {error}") from error
 
 
 def raw_network(solution: Solution, scaling: Scaling, problem: Problem) -> Network:
@@ -57,28 +89,46 @@ def raw_network(solution: Solution, scaling: Scaling, problem: Problem) -> Netwo
     return network
 
 
-def score(network: Network, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Accuracy of labels, or root mean squared error and R^2 of values."""
+def score(network: Network, X: np.ndarray, y: np.ndarray, together: Together = ALONE) -> dict[str, float]:
+    """Accuracy of labels, or root mean squared error and R^2 of values, on the rows of all processes."""
+    count = together.sum(len(y))
     if network.classes is not None:
-        return {"accuracy": float((network.predict(X) == y).mean())}
+        return {"accuracy": together.sum(float((network.predict(X) == y).sum())) / count}
     target = y.reshape(len(y), -1)
-    error = network.scores(X).reshape(target.shape) - target
-    spread = float(((target - target.mean(0)) ** 2).sum())
-    r2 = 1.0 - float((error**2).sum()) / spread if spread > 0 else math.nan
-    return {"rmse": float(np.sqrt((error**2).mean())), "r2": r2}
+    mean = together.total(target.sum(0, dtype=np.float64)) / count
+    squares = together.sum(float(((network.scores(X).reshape(target.shape) - target) ** 2).sum()))
+    spread = together.sum(float(((target - mean) ** 2).sum()))
+    r2 = 1.0 - squares / spread if spread > 0 else math.nan
+    return {"rmse": math.sqrt(squares / (count * target.shape[1])), "r2": r2}
+
+
+def _check_together(arguments: argparse.Namespace, size: int) -> None:
+    """Raise InputError for what several processes cannot do together."""
+    if arguments.model != "polynomial":
+        raise InputError(
+            f"--model {arguments.model} is trained by one process, and torchrun started {size}; leave torchrun out, or use "
+            "--model polynomial."
+        )
+    if arguments.solver not in ("auto", "torch"):
+        raise InputError(
+            f"--solver {arguments.solver} runs in one process, and torchrun started {size}; leave torchrun out, or use "
+            "--solver torch."
+        )
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     check_plot("--plot", arguments.plot)
     check_plot("--boundary", arguments.boundary)
     check_plot("--patterns", arguments.patterns)
-    names = ("out", "plot", "boundary", "patterns")
+    names = ("out", "plot", "boundary", "patterns", "checkpoint")
     targets = {f"--{name}": getattr(arguments, name) for name in names}
-    check_targets(targets, inputs=[arguments.data])
+    check_targets(targets, inputs=files_read(arguments))
 
 
-def _solve(arguments: argparse.Namespace, problem: Problem) -> tuple[Solution, Growth | None]:
-    options = {"time_limit": arguments.time_limit, "max_iter": arguments.max_iter, "tol": arguments.tol}
+def _solve(
+    arguments: argparse.Namespace, problem: Problem, show: bool, more: dict[str, Any]
+) -> tuple[Solution, Growth | None]:
+    options = {"time_limit": arguments.time_limit, "max_iter": arguments.max_iter, "tol": arguments.tol, **more}
     solver = arguments.solver
     if arguments.solver not in ("auto", "torch"):
         if arguments.device is not None and arguments.device != "cpu":
@@ -86,7 +136,7 @@ def _solve(arguments: argparse.Namespace, problem: Problem) -> tuple[Solution, G
                 f"--device {arguments.device} is for the torch backend; {arguments.solver} runs on the CPU."
             )
         return _solved(arguments, problem, solver=solver, **options)
-    with Progress(problem, "fit", arguments.tol, show=not arguments.json) as progress:
+    with Progress(problem, "fit", arguments.tol, show=show and not arguments.json) as progress:
         return _solved(arguments, problem, solver=solver, callback=progress, device=arguments.device, **options)
 
 
@@ -122,29 +172,45 @@ def _pattern_report(problem: Problem, growth: Growth | None) -> dict[str, Any]:
     return report
 
 
-def _report(
-    arguments: argparse.Namespace,
-    data: Dataset,
-    rows: tuple[np.ndarray, np.ndarray],
-    solution: Solution,
-    network: Network | None,
+def _about(
+    arguments: argparse.Namespace, data: Dataset, rows: tuple[np.ndarray, np.ndarray], together: Together
 ) -> dict[str, Any]:
+    """What the report says of the data of all processes."""
     train, test = rows
-    scores = {
-        part: score(network, data.X[index], data.y[index]) if network is not None and len(index) else None
-        for part, index in (("train", train), ("test", test))
+    return {
+        "source": arguments.data,
+        "rows": len(data.X),
+        "features": list(data.feature_names),
+        "train_rows": len(train),
+        "test_rows": len(test),
+        "sha256": fingerprint(data.X, data.y, together),
     }
+
+
+def _scores(
+    network: Network | None, share: Share, about: dict[str, Any], together: Together
+) -> dict[str, dict[str, float] | None]:
+    """Scores on the training and the test rows."""
+    return {
+        part: score(network, share.X[index], share.y[index], together)
+        if network is not None and about[f"{part}_rows"]
+        else None
+        for part, index in (("train", share.train), ("test", share.test))
+    }
+
+
+def _rows_of_all(share: Share, together: Together) -> tuple[np.ndarray, np.ndarray]:
+    """Training rows and labels of all processes, for a picture of them."""
+    parts = together.gather((np.asarray(share.X[share.train]), share.y[share.train]))
+    return np.concatenate([X for X, _ in parts]), np.concatenate([y for _, y in parts])
+
+
+def _report(arguments: argparse.Namespace, about: dict[str, Any], solution: Solution, size: int) -> dict[str, Any]:
+    network = solution.network
     return {
         "version": __version__,
         "settings": {name: value for name, value in vars(arguments).items() if name not in _NOT_SETTINGS},
-        "data": {
-            "source": arguments.data,
-            "rows": len(data.X),
-            "features": list(data.feature_names),
-            "train_rows": len(train),
-            "test_rows": len(test),
-            "sha256": fingerprint(data.X, data.y),
-        },
+        "data": about,
         "status": str(solution.status),
         "certified": solution.status.ok,
         "advice": solution.status.value,
@@ -155,8 +221,8 @@ def _report(
         "violation": _finite(solution.violation),
         "neurons": 0 if network is None else network.n_neurons,
         "solver": solution.solver,
+        "processes": size,
         "solve_time": solution.solve_time,
-        **scores,
     }
 
 
@@ -166,8 +232,7 @@ def _finite(value: float) -> float | None:
 
 def _write(
     arguments: argparse.Namespace,
-    data: Dataset,
-    train: np.ndarray,
+    rows: tuple[np.ndarray, np.ndarray] | None,
     solved: tuple[Solution, Growth | None],
     network: Network | None,
     report: dict[str, Any],
@@ -188,11 +253,11 @@ def _write(
 
         patterns_figure(solution, growth, arguments.tol, arguments.patterns)
         report["files"]["patterns"] = arguments.patterns
-    if arguments.boundary is not None and network is not None:
+    if rows is not None and network is not None:
         from .figures import boundary_figure
 
-        X, y, names = data.X[train], data.y[train], data.feature_names
-        boundary_figure([("", network)], X, y, arguments.radius, arguments.norm, names, arguments.boundary)
+        names = report["data"]["features"]
+        boundary_figure([("", network)], *rows, arguments.radius, arguments.norm, names, arguments.boundary)
         report["files"]["boundary"] = arguments.boundary
 
 

@@ -11,9 +11,17 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..problems.base import Problem
+    from ..processes import Together
 
 MODELS = ("polynomial", "relu", "gated-relu")
-_POLYNOMIAL = {"activation": (0.09, 0.5, 0.47), "clean_weight": 0.0, "hard_margin": None}
+_POLYNOMIAL = {
+    "activation": (0.09, 0.5, 0.47),
+    "clean_weight": 0.0,
+    "hard_margin": None,
+    "checkpoint": None,
+    "checkpoint_every": None,
+    "resume": None,
+}
 _PATTERNS = {"gates": 100, "gate_kind": "gaussian", "intercept": True, "grow": 0, "patterns": None}
 
 
@@ -37,8 +45,8 @@ def settle(arguments: argparse.Namespace) -> None:
             setattr(arguments, name, default)
 
 
-def build_problem(arguments: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Problem:
-    """The problem of the arguments on scaled rows."""
+def build_problem(arguments: argparse.Namespace, X: np.ndarray, y: np.ndarray, together: Together) -> Problem:
+    """The problem of the arguments on scaled rows, of this process."""
     from ..problems import GatedReLUProblem, PolynomialProblem, ReLUProblem
 
     shared: dict[str, Any] = {
@@ -55,6 +63,7 @@ def build_problem(arguments: argparse.Namespace, X: np.ndarray, y: np.ndarray) -
             activation=tuple(arguments.activation),
             clean_weight=arguments.clean_weight,
             hard_margin=arguments.hard_margin,
+            process_group=together,
             **shared,
         )
     kind = ReLUProblem if arguments.model == "relu" else GatedReLUProblem

@@ -13,9 +13,13 @@ ATTACKS = ("pgd", "apgd", "fgsm", "exact", "strongest")
 _DATA_HELP = (
     "a data set by name (wdbc, digits, wine, iris, diabetes, breast_cancer need no files; others are read "
     "from "
-    "the folder in CONVEXADV_DATA), a CSV file, or an .npz archive"
+    "the folder in CONVEXADV_DATA), a CSV file, an .npz archive, or rows in a .npy file, a .safetensors file or a folder of "
+    "such files, sorted by name; `fit` of polynomial networks reads these in blocks, all else reads them whole"
 )
-_TARGET_HELP = "column of the labels in a CSV (name or index, default: the last), key in an .npz (default: y)"
+_TARGET_HELP = (
+    "column of the labels in a CSV (name or index, default: the last), key in an .npz or tensor in the .safetensors "
+    "files (default: y), or for rows in files a .npy file with a label a row"
+)
 
 
 def add_fit(parser: argparse.ArgumentParser) -> None:
@@ -171,6 +175,24 @@ def _solver(solver: argparse._ArgumentGroup) -> None:
         help="rounds, or iterations of a conic solver, after which it stops",
     )
     solver.add_argument("--device", help="torch device: cpu, cuda, cuda:1 ... (default: cpu)")
+    solver.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help="polynomial networks: save the state of the solve to this file again and again, complete or absent whenever the "
+        "process is killed; several processes write PATH.RANK-of-SIZE.0 and .1 (default: none)",
+    )
+    solver.add_argument(
+        "--checkpoint-every",
+        type=positive,
+        metavar="SECONDS",
+        help="between two checkpoints (default: 30)",
+    )
+    solver.add_argument(
+        "--resume",
+        action="store_true",
+        default=None,
+        help="go on from the checkpoint if there is one; without this, one that exists is an error",
+    )
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:

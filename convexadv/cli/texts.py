@@ -29,6 +29,10 @@ examples:
       arrays X and y of an archive; the numbers as JSON for a script
   convexadv fit wine --multiclass joint --radius 0.05 --time-limit 10 || echo "code $?"
       three classes; code 3 says that 10 s were not enough for the tolerance
+  convexadv fit rows.npy --target labels.npy --checkpoint state --resume
+      rows that are read in blocks; killed and started again, it goes on where it was
+  torchrun --nproc-per-node 4 -m convexadv fit rows/ --target labels.npy --radius 0.1
+      polynomial networks: four processes with a quarter of the rows each, one answer (docs/scale.md)
 """,
 )
 EVALUATE = Details(

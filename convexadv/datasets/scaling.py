@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._arrays import Array, to_numpy
 from ..errors import InputError
+from ..processes import ALONE, Together
 
 _BLOCK_ROWS = 4096
+_MOST_SEGMENTS = 1024
+"""What is exchanged by several processes: this many vectors, whatever the number of rows."""
 
 
 class Scaling(NamedTuple):
@@ -82,21 +85,34 @@ def standardise(X: Array) -> Scaling:
     return scaling
 
 
-def _scaling(X: np.ndarray) -> Scaling:
+def _scaling(X: np.ndarray, together: Together = ALONE) -> Scaling:
     # Differences from one row keep the digits that a large common offset would cost.
     origin = X[0].astype(np.float64)
-    constant = np.all([(block == 0).all(axis=0) for block in _blocks(X, origin)], axis=0)
-    shift = origin + np.sum([block.sum(axis=0) for block in _blocks(X, origin)], axis=0) / len(X)
+    n = len(X)
+    constant = over_blocks(np.all, lambda block: (block - origin == 0).all(axis=0), X, together)
+    shift = origin + over_blocks(np.sum, lambda block: (block - origin).sum(axis=0), X, together) / n
     # Squares of deviations divided by the largest one neither overflow nor vanish.
-    peak = np.max([np.abs(block).max(axis=0) for block in _blocks(X, shift)], axis=0)
+    peak = over_blocks(np.max, lambda block: np.abs(block - shift).max(axis=0), X, together)
     peak[constant] = 1.0
-    squares = np.sum([((block / peak) ** 2).sum(axis=0) for block in _blocks(X, shift)], axis=0)
-    deviation = np.where(constant, 1.0, peak * np.sqrt(squares / len(X)))
-    longest = max(float(np.linalg.norm(block / deviation, axis=1).max()) for block in _blocks(X, shift))
-    return Scaling(shift, deviation * (longest if longest > 0 else 1.0))
+    squares = over_blocks(np.sum, lambda block: (((block - shift) / peak) ** 2).sum(axis=0), X, together)
+    deviation = np.where(constant, 1.0, peak * np.sqrt(squares / n))
+    longest = over_blocks(np.max, lambda block: np.linalg.norm((block - shift) / deviation, axis=1).max(), X, together)
+    return Scaling(shift, deviation * (float(longest) if longest > 0 else 1.0))
 
 
-def _blocks(X: np.ndarray, shift: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows less ``shift`` in float64, a block at a time: no copy of the whole matrix is made."""
-    for start in range(0, len(X), _BLOCK_ROWS):
-        yield X[start : start + _BLOCK_ROWS] - shift
+def over_blocks(reduce: Any, function: Callable[[np.ndarray], Any], X: Any, together: Together = ALONE) -> Any:
+    """What ``reduce`` (np.sum, np.max, np.all) makes of a function of the blocks of X, without a copy of the whole matrix.
+
+    Blocks are reduced within segments, and these to one result. Both are the same whatever the number of processes, each
+    of which reads the segments of its own part: so is the result, to the last bit.
+    """
+    blocks = -(-len(X) // _BLOCK_ROWS)
+    segments = min(blocks, _MOST_SEGMENTS)
+    ends = [segment * blocks // segments for segment in range(segments + 1)]
+
+    def value(block: int) -> Any:
+        return function(X[block * _BLOCK_ROWS : (block + 1) * _BLOCK_ROWS])
+
+    own = range(together.rank * segments // together.size, (together.rank + 1) * segments // together.size)
+    values = [reduce([value(block) for block in range(ends[k], ends[k + 1])], axis=0) for k in own]
+    return reduce([value for part in together.gather(values) for value in part], axis=0)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from ..errors import InputError
 from ..losses import get_loss
 from ..problems.base import Problem
+from ..sources import whole
 from .canonical import canonical
 
 _DTYPES = (np.float64, np.float32)
@@ -81,7 +82,7 @@ class ConvexEstimator(BaseEstimator):
 
     def _scores(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=_DTYPES)
+        X = validate_data(self, whole(X), reset=False, dtype=_DTYPES)
         return self.network_.scores(X)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -127,7 +128,7 @@ class ConvexClassifier(ClassifierMixin, ConvexEstimator):
         """
         if get_loss(self.loss).regression:
             raise InputError('loss="squared" is for targets; use a regressor, or a loss of margins for classes.')
-        X, y = validate_data(self, X, y, dtype=_DTYPES, ensure_min_samples=2)
+        X, y = validate_data(self, whole(X), y, dtype=_DTYPES, ensure_min_samples=2)
         check_classification_targets(y)
         self._fit(X, y, sample_weight)
         self.classes_ = np.unique(y[_weights(sample_weight, X) > 0])
@@ -242,7 +243,7 @@ class ConvexRegressor(RegressorMixin, ConvexEstimator):
         InputError
             If an argument cannot be used (a ValueError, as those that scikit-learn raises).
         """
-        X, y = validate_data(self, X, y, dtype=_DTYPES, multi_output=True, y_numeric=True)
+        X, y = validate_data(self, whole(X), y, dtype=_DTYPES, multi_output=True, y_numeric=True)
         self._fit(X, y.astype(np.float64), sample_weight)
         self._single_column = y.ndim == 2 and y.shape[1] == 1
         return self

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays import Array
+from .._arrays import Array, namespace
 from ..rows import Rows
 from .terms import Component, Terms, TermSet
 
@@ -95,6 +95,23 @@ def split(chunks: list[Chunk], component: int, arrays: list[Any]) -> PerChunk:
         ]
         for chunk in chunks
     ]
+
+
+def compact(parts: PerChunk) -> PerChunk:
+    """The same tensors as views of one array for every set of terms: many small ones would scatter the memory."""
+    if len(parts) < 2:
+        return parts
+    result: PerChunk = [list(part) for part in parts]
+    for number in range(len(parts[0])):
+        present = [place for place, part in enumerate(parts) if part[number] is not None]
+        arrays = [parts[place][number] for place in present]
+        if arrays:
+            whole = namespace(arrays[0]).concatenate(arrays, 1)
+            start = 0
+            for place, array in zip(present, arrays, strict=True):
+                result[place][number] = whole[:, start : start + array.shape[1]]
+                start += array.shape[1]
+    return result
 
 
 def joined(chunks: list[Chunk], component: int, parts: PerChunk, sizes: list[tuple[int, int]]) -> list[Any]:

@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..networks import GatedReLUNetwork, PolynomialNetwork, ReLUNetwork
 from ..problems.labels import number, per_row
 from ..rows import Rows, check_finite
+from ..sources import whole
 from .pgd import Neighbourhood
 
 EXACT_TOLERANCE = 1e-9
@@ -97,6 +98,7 @@ class Query:
         if network.classes is None:
             raise InputError("margins need classes, and this network has none (it predicts values).")
         check_norm(norm, NORMS)
+        X = whole(X)
         rows = Rows.of(X)
         if rows.d != network.n_features:
             raise InputError(f"X must have shape (n, {network.n_features}), got ({rows.n}, {rows.d}).")

@@ -19,6 +19,7 @@ from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..networks import PolynomialNetwork
 from ..problems.labels import number
+from ..sources import whole
 from . import _plans
 from ._query import Query, Search
 from .attacks import attack
@@ -167,7 +168,7 @@ def robust_accuracy(
     network : PolynomialNetwork, ReLUNetwork or GatedReLUNetwork, with classes, or torch.nn.Module
         No certificates are known for other modules: ``certified`` is zero, and ``method`` says so.
     X : array or tensor (n, d)
-        Raw inputs; (n, ...) for other modules.
+        Raw inputs; (n, ...) for other modules. A path, source or PyTorch data set is read whole.
     y : array-like (n,)
         Labels out of ``network.classes``; as in :func:`attack` for other modules.
     radii : float or sequence of k floats
@@ -211,6 +212,7 @@ def robust_accuracy(
     """
     check_norm(norm, NORMS)
     sizes, methods = _radii(radii), _methods(attacks)
+    X = whole(X)
     search = Search.of(complete, max_branches, time_limit)
     query = None
     if isinstance(network, Network):

@@ -13,6 +13,7 @@ from .._arrays import Array, is_tensor, to_numpy
 from ..balls import check_norm
 from ..errors import InputError
 from ..problems.labels import per_row
+from ..sources import whole
 from . import _plans
 from ._arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
 from ._goals import Goal, LossOfScores
@@ -99,7 +100,7 @@ def attack(
         Any differentiable module with one score a row, (n,) or (n, 1), positive for the second class, or one
         a class, (n, C).
     X : array or tensor (n, d) or (n, ...)
-        Raw inputs; images keep their shape.
+        Raw inputs; images keep their shape. A path, source or PyTorch data set is read whole, as rows (n, d).
     y : array-like (n,)
         Labels out of ``network.classes`` if the module has them; else 0..C-1, or for one score the two values
         that occur, in sorted order (0 and 1, or -1 and 1, if only one value occurs).
@@ -170,6 +171,7 @@ def attack(
     if not isinstance(network, torch.nn.Module):
         raise InputError(f"attack needs a torch module, got {type(network).__name__}.")
     check_norm(norm, ("linf", "l2", "l1"))
+    X = whole(X)
     rows = float_rows(X)
     n, shape = len(rows), tuple(rows.shape[1:])
     flat = rows.reshape(n, -1)

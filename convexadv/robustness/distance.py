@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..networks import PolynomialNetwork
 from ..quadratics import level_distance
 from ..rows import Rows, check_finite
+from ..sources import whole
 from ._distance_sdp import nearest_by_sdp
 from ._pairs import Choice, Pair, Span, Weights
 
@@ -50,7 +51,8 @@ def distance_to_boundary(
     network : PolynomialNetwork
         With one output, whose sign counts (with or without classes), or one output a class.
     X : array or tensor (n, d)
-        Raw inputs: the network's own shift and scale are applied to them. For a tensor all is done on its device.
+        Raw inputs: the network's own shift and scale are applied to them. For a tensor all is done on its device. A
+        path, source or PyTorch data set is read whole.
     method : {"exact", "sdp"}
         "sdp" solves the semidefinite programme below by cvxpy, row by row: a slow reference.
     solver : str
@@ -96,6 +98,7 @@ def distance_to_boundary(
             f"distance_to_boundary needs classes, or a single output, and this network has {network.n_outputs} "
             "outputs without classes."
         )
+    X = whole(X)
     rows = Rows.of(X)
     if rows.d != network.n_features:
         raise InputError(f"X must have shape (n, {network.n_features}), got ({rows.n}, {rows.d}).")

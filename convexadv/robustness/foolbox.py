@@ -14,6 +14,7 @@ from .._network import class_margins
 from ..balls import check_norm
 from ..errors import InputError
 from ..problems.labels import per_row
+from ..sources import whole
 from ._arguments import Scorer, box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
 from ._goals import decision
 from ._query import positive_integer
@@ -81,6 +82,7 @@ def foolbox_attack(
     foolbox = _foolbox()
     method = _method(foolbox, attack, norm)
     repeats = positive_integer("restarts", restarts)
+    X = whole(X)
     rows = float_rows(X)
     n, shape = len(rows), tuple(rows.shape[1:])
     flat = rows.reshape(n, -1)

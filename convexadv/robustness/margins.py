@@ -81,7 +81,8 @@ def worst_case_margin(
     network : PolynomialNetwork, ReLUNetwork or GatedReLUNetwork
         With classes.
     X : array or tensor (n, d)
-        Raw inputs: the network's own shift and scale are applied to them.
+        Raw inputs: the network's own shift and scale are applied to them. A path, source or PyTorch data set is read
+        whole.
     y : array-like (n,)
         Labels out of ``network.classes``.
     radius : float or (n,)
