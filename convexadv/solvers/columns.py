@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..problems.chunks import Chunk, PerChunk
+from .ball_curvature import has_balls
 from .consolidate import consolidated
 from .curvature import preconditioner
 from .lbfgs import Memory, minimise
@@ -39,13 +40,18 @@ MU_AGAIN = 0.05
 EXPECTED = 30.0
 """Gap that the first round of such a start works for, in units of the tolerance: the bound of its centres says nothing."""
 CURVED = 0.2
-"""Gap below which refinements start from the Gauss-Newton curvature; with balls and kinks only where multipliers are given:
-it knows nothing of how the worst perturbations move, which counts far from a solution."""
+"""Gap below which refinements start from the curvature of the objective. Where that knows nothing of how the worst
+perturbations move (boxes, several directions), which counts far from a solution, only if multipliers are given."""
+RENEWAL = 40
+"""Evaluations after which a refinement with balls takes the curvature of where it is."""
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
 _SHRINKINGS = 14
 _PATIENCE = 40
 _FINEST = 1e-4
+_SHARPEN = 0.05
+"""Gap from which on the proximal weight is halved with the accuracy, down to _LEAST_MU."""
+_LEAST_MU = 0.002
 
 
 Job = Generator[Any, Any, Any]
@@ -98,6 +104,7 @@ class ColumnGeneration:
         self.accuracy = ETA
         self.expected = math.inf
         self.curved = not (model.robust and any(kind.centred for kind in model.kinds))
+        self._moment: Any = None
         self._gaps: list[float] = []
         self._uppers: list[float] = []
 
@@ -157,6 +164,7 @@ class ColumnGeneration:
         """Lower bound of the current multipliers; the most violating directions of every output."""
         model, point = self.model, self.state.point
         moments, shares, mass = yield Price(model, point)
+        self._moment = moments[0] if len(moments) == 1 else None
         value, extremes, _ = model.problem.bound_of(model.component, moments, shares, mass, CANDIDATES)
         if value > self.bounds.lower:
             self.bounds.lower, self.bounds.point = value, point
@@ -183,7 +191,7 @@ class ColumnGeneration:
 
     def _zero_loss(self, chunks: list[Chunk]) -> float:
         losses = [
-            float(terms.weight @ terms.loss.group_value(terms.offset))
+            float((terms.weight * terms.loss.group_value(terms.offset)).sum())
             for chunk in chunks
             for _, terms in chunk.present(self.model.number)
             if not terms.hard
@@ -233,7 +241,13 @@ class ColumnGeneration:
         neurons, smoothing = self.state.neurons, self.state.smoothing
         shape = neurons.vectors.shape
         self.memory.clear()
+        balls = has_balls(self.model, smoothing)
         near = self._promise() < CURVED
+
+        def curvature(x: Any, multipliers: PerChunk) -> Job:
+            here = neurons._replace(vectors=x.view(shape))
+            return preconditioner(self.model, here, smoothing, multipliers, self.curved, self._moment)
+
         size = 2.0 * self.model.problem.beta * float(neurons.vectors.norm())
         target = self.accuracy * min(self._promise(), 1.0)
         steps = minimise(
@@ -242,7 +256,8 @@ class ColumnGeneration:
             max(target, 0.1 * self.accuracy * self.tolerance) * 0.1 * size,
             self.memory,
             keep_going,
-            (lambda z: preconditioner(self.model, neurons, smoothing, z, self.curved)) if near else None,
+            curvature if near else None,
+            RENEWAL if balls else math.inf,
         )
         found = yield from self._evaluating(steps, neurons, smoothing, shape)
         self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))
@@ -287,6 +302,7 @@ class ColumnGeneration:
             self.exact = True
         if self.rounds > 4 and self._gaps[-1] > 0.7 * self._gaps[-2]:
             self.accuracy = max(0.3 * self.accuracy, _FINEST)
+            self._sharpen()
         smoothing = self.state.smoothing
         if self.model.robust and self.model.problem.norm == "l2":
             bounds = self.bounds
@@ -297,6 +313,12 @@ class ColumnGeneration:
         if self.model.constrained and not math.isfinite(self.bounds.upper) and self.rounds > 3:
             smoothing = smoothing._replace(hard=0.1 * smoothing.hard)
         self.state.smoothing = smoothing
+
+    def _sharpen(self) -> None:
+        """Longer steps of the centres where the curvature of the balls makes refinements cheap, late in the solve."""
+        smoothing = self.state.smoothing
+        if self.gap < _SHARPEN and self.memory.base is not None and has_balls(self.model, smoothing):
+            self.state.smoothing = smoothing._replace(mu=min(smoothing.mu, max(0.5 * smoothing.mu, _LEAST_MU)))
 
     def _keep_best(self) -> Job:
         neurons = self.state.neurons

@@ -1,4 +1,4 @@
-r"""Gauss-Newton curvature of the smoothed objective: where L-BFGS starts from near a solution.
+r"""Curvature of the smoothed objective: where L-BFGS starts from near a solution.
 
 With J_g the derivative of the margin of group g by the neurons' vectors and q_g = p_g dz_g/du_g the curvature of its loss,
 
@@ -9,24 +9,29 @@ the margins, which vanishes along the neurons of a solution, is left at 2 beta I
 with the K rows whose loss is curved (those on the kink, for the hinge), and J J' follows from the inner products of these
 rows. P is inverted through the smaller of the K x K and the neurons' matrix, or not at all where this costs more than the
 evaluations that it saves.
+
+With l2 balls, how the worst perturbations move and the curvature of the penalty are added (:func:`_with_balls`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from typing import Any
 
+from .ball_curvature import has_balls
+from .ball_curvature_inverse import LARGEST, dense, operations, split
 from .works import Curved, curvature_of
 
-_LARGEST = 3000
-"""Order of the matrix that is factorised."""
 _WORTH = 20.0
 """Evaluations that a factorisation may cost, by operations; small matrices (see _FREE) are never refused."""
 _FREE = 5e7
+_ORACLE = 3000.0
+"""Operations that the worst case costs a row and neuron, in units of those of a matrix product."""
 
 
 def preconditioner(
-    model: Any, neurons: Any, smoothing: Any, multipliers: Any, whole: bool = True
+    model: Any, neurons: Any, smoothing: Any, multipliers: Any, whole: bool = True, moment: Any = None
 ) -> Generator[Any, Any, Callable[[Any], Any] | None]:
     """The map r -> P^-1 r of flat gradients (m d,), or None where it does not pay. A generator of requests.
 
@@ -40,7 +45,9 @@ def preconditioner(
     multipliers : PerChunk
         There.
     whole : bool
-        False takes the penalty alone, and only where no loss is curved.
+        False takes the penalty alone, and only where no loss is curved; does not matter where balls are accounted for.
+    moment : Moment, optional
+        Moment matrix of the output at or near these multipliers, which the curvature of balls needs.
     """
     beta = model.problem.beta
     if beta <= 0 or model.problem.together.size > 1:
@@ -52,23 +59,42 @@ def preconditioner(
         if z is not None
     )
     width = neurons.vectors.numel()
+    if moment is not None and has_balls(model, smoothing):
+        found = yield from _with_balls(model, neurons, smoothing, multipliers, count, moment)
+        if found is not None:
+            return found
     if not count:
         return lambda r: r / (2.0 * beta)
     if not whole or not _pays(model, count, width):
         return None
-    rows, weights, curvature = yield Curved(model, neurons, smoothing, multipliers)
-    jacobian = _Jacobian(model, neurons, rows, weights)
+    rows, weights, curvature, _ = yield Curved(model, neurons, smoothing, multipliers)
+    jacobian = Jacobian(model, neurons, rows, weights)
     factor = _through_rows if count <= width else _through_neurons
     return factor(model.torch, jacobian, curvature, 2.0 * beta)
+
+
+def _with_balls(
+    model: Any, neurons: Any, smoothing: Any, multipliers: Any, count: int, moment: Any
+) -> Generator[Any, Any, Callable[[Any], Any] | None]:
+    """P^-1 with the curvature of the balls, the cheaper way; None where it does not pay or has no factor."""
+    rows, (m, d) = model.problem.rows, neurons.vectors.shape
+    whole, parts = operations(rows.n, count, m, d)
+    if model.scale is not None:
+        parts = math.inf
+    if min(whole, parts) > max(_FREE, _WORTH * rows.n * m * (4.0 * d + _ORACLE)):
+        return None
+    x, weights, curvature, ball = yield Curved(model, neurons, smoothing, multipliers, True)
+    jacobian = Jacobian(model, neurons, x, weights)
+    return (dense if whole <= parts else split)(model, jacobian, curvature, ball, neurons.signs, moment)
 
 
 def _pays(model: Any, count: int, width: int) -> bool:
     order, rows = min(count, width), model.problem.rows
     operations = 2.0 * count * order * (rows.d if count <= width else width) + order**3 / 3.0
-    return order <= _LARGEST and operations <= max(_FREE, _WORTH * 4.0 * rows.n * width)
+    return order <= LARGEST and operations <= max(_FREE, _WORTH * 4.0 * rows.n * width)
 
 
-class _Jacobian:
+class Jacobian:
     """J of some terms: ``J_gj = rowwise_gj x_g + along_gj v_j``."""
 
     def __init__(self, model: Any, neurons: Any, rows: Any, weights: Any):
@@ -102,7 +128,7 @@ class _Jacobian:
         return dense.T @ (curvature[:, None] * dense)
 
 
-def _through_rows(torch: Any, jacobian: _Jacobian, curvature: Any, shift: float) -> Callable[[Any], Any] | None:
+def _through_rows(torch: Any, jacobian: Jacobian, curvature: Any, shift: float) -> Callable[[Any], Any] | None:
     """P^-1 = (I - J'(shift Q^-1 + J J')^-1 J) / shift."""
     matrix = jacobian.gram()
     matrix.diagonal().add_(shift / curvature)
@@ -117,7 +143,7 @@ def _through_rows(torch: Any, jacobian: _Jacobian, curvature: Any, shift: float)
     return apply
 
 
-def _through_neurons(torch: Any, jacobian: _Jacobian, curvature: Any, shift: float) -> Callable[[Any], Any] | None:
+def _through_neurons(torch: Any, jacobian: Jacobian, curvature: Any, shift: float) -> Callable[[Any], Any] | None:
     matrix = jacobian.squared(curvature)
     matrix.diagonal().add_(shift)
     factor, failed = torch.linalg.cholesky_ex(matrix)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 _ARMIJO = 1e-4
 _CURVATURE = 1e-10
 _SHORTENINGS = 25
+_IDLE = 10
+_ROUNDING = 1e-15
 
 
 class Minimum(NamedTuple):
@@ -20,7 +23,7 @@ class Minimum(NamedTuple):
     gradient_norm: float
     evaluations: int
     stalled: bool
-    """Whether the line search found no lower value."""
+    """Whether no lower value was found: by a line search, or but for rounding in some steps."""
 
 
 class Memory:
@@ -73,7 +76,8 @@ def minimise(
     gradient_tolerance: float,
     memory: Memory,
     keep_going: Callable[[], bool] = lambda: True,
-    base: Callable[[Any], Generator[Any, Any, Any]] | None = None,
+    base: Callable[[Any, Any], Generator[Any, Any, Any]] | None = None,
+    renewal: float = math.inf,
 ) -> Generator[Any, Any, Minimum]:
     """Minimise a smooth function from ``start`` by L-BFGS with a backtracking line search (Nocedal and Wright, chapter 7).
 
@@ -90,14 +94,21 @@ def minimise(
     keep_going : callable
         Asked before every step; a false result ends the minimisation where it is.
     base : callable, optional
-        From the extra of the start to a generator that returns what the inverse Hessian starts from, see :class:`Memory`.
+        From a point and the extra there to a generator that returns what the inverse Hessian starts from, see
+        :class:`Memory`.
+    renewal : float
+        Evaluations after which it is asked again, and the pairs are forgotten.
     """
     x = start
     value, gradient, extra = yield x
-    memory.base = None if base is None else (yield from base(extra))
-    evaluations = 1
+    memory.base = None if base is None else (yield from base(x, extra))
+    evaluations = built = 1
     norm = float(gradient.norm())
+    lowest, idle = value, 0
     while norm > gradient_tolerance and evaluations < max_evaluations and keep_going():
+        if base is not None and memory.base is not None and evaluations >= built + renewal:
+            memory.clear()
+            memory.base, built = (yield from base(x, extra)), evaluations
         direction = memory.direction(gradient)
         slope = float(direction @ gradient)
         if slope >= 0.0:
@@ -122,4 +133,8 @@ def minimise(
         memory.add(step, trial[1] - gradient)
         x, value, gradient, extra = x + step, trial[0], trial[1], trial[2]
         norm = float(gradient.norm())
+        idle = 0 if value < lowest - _ROUNDING * abs(value) else idle + 1
+        lowest = min(lowest, value)
+        if idle == _IDLE:
+            return Minimum(x, value, extra, norm, evaluations, True)
     return Minimum(x, value, extra, norm, evaluations, False)

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from ..problems import bound
 from ..problems.bound import Atoms
-from ..problems.chunks import Chunk, PerChunk
+from ..problems.chunks import Chunk, PerChunk, compact
 from ..problems.forms import QuadraticForms, Samples
 from ..problems.terms import Terms
 from ..rows import Rows
+from .ball_curvature import BallSums
 from .model import ComponentModel, Kind, Neurons, Point, Smoothing
 
 
@@ -57,6 +58,8 @@ class Curved(NamedTuple):
     neurons: Neurons
     smoothing: Smoothing
     multipliers: PerChunk
+    balls: bool = False
+    """Whether the curvature of the worst margins is asked for, too."""
 
 
 class Collect(NamedTuple):
@@ -123,7 +126,7 @@ class _EvaluateWork(Work):
         vectors, beta = self.neurons.vectors, self.model.problem.beta
         gradient = self.lengths[:, None] * (back.T + moved + along[:, None] * self.forms.neurons)
         total = float(value + beta * (self.lengths * self.lengths).sum())
-        return total, gradient + 2.0 * beta * vectors, kept
+        return total, gradient + 2.0 * beta * vectors, compact(kept)
 
 
 class _MarginsWork(Work):
@@ -141,7 +144,7 @@ class _MarginsWork(Work):
         return Visit([], margins)
 
     def answer(self, sums, kept, back):
-        return kept
+        return compact(kept)
 
 
 class _LossesWork(Work):
@@ -238,25 +241,30 @@ class _CollectWork(_PriceWork):
 
 
 class _CurvedWork(Work):
-    """Rows at their worst perturbations (K, d), weights on the neurons (K, m) and curvatures p dz/du (K,)."""
+    """Rows at their worst perturbations (K, d), weights on the neurons (K, m), curvatures p dz/du (K,), BallCurvature."""
 
     needs_rows = True
 
     def __init__(self, request: Curved):
-        self.model, self.neurons, self.smoothing, self.multipliers = request
+        self.model, self.neurons, self.smoothing, self.multipliers, balls = request
         self.forms, _ = self.model.forms(self.neurons)
         self.columns = self.forms.neurons
+        self.balls = BallSums(self.model, self.forms, self.neurons, self.smoothing.nu) if balls else None
 
     def visit(self, number, chunk, block, products, warm):
         parts: list[tuple] = []
+        sums = [] if self.balls is None else self.balls.zero()
         for place, terms in chunk.present(self.model.number):
             samples = self.forms.worst_case(products, terms, self.smoothing.nu, warm).samples
-            curvature = curvature_of(self.model.kinds[place], self.multipliers[number][place], self.smoothing)
+            z = self.multipliers[number][place]
+            curvature = curvature_of(self.model.kinds[place], z, self.smoothing)
             for k in range(terms.k):
+                if self.balls is not None and samples:
+                    self.balls.add(sums, terms, k, products, z, samples[0], warm[id(terms), k, 0])
                 weighted = terms.weight * curvature[k]
                 group = self.model.torch.nonzero(weighted)[:, 0]
                 parts.append(self._part(terms, k, group, weighted[group], block, samples))
-        return Visit([], parts)
+        return Visit(sums, parts)
 
     def _part(self, terms: Terms, k: int, group: Any, curvature: Any, block: Any, samples: tuple) -> tuple:
         model = self.model
@@ -282,7 +290,8 @@ class _CurvedWork(Work):
 
     def answer(self, sums, kept, back):
         parts = [part for chunk in kept for part in chunk]
-        return tuple(self.model.torch.cat(arrays) for arrays in zip(*parts, strict=True))
+        rows = (self.model.torch.cat(arrays) for arrays in zip(*parts, strict=True))
+        return *rows, None if self.balls is None else self.balls.curvature(sums)
 
 
 def curvature_of(kind: Kind, z: Any, smoothing: Smoothing) -> Any:
