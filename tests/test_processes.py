@@ -15,6 +15,7 @@ from process_worker import SETTINGS, data
 import convexadv as ca
 from convexadv.problems import OptimalityCertificate
 from convexadv.problems.certificate import AtomSet
+from convexadv.processes import Together
 
 HERE = Path(__file__).parent
 WORKER = HERE / "process_worker.py"
@@ -115,3 +116,16 @@ def test_a_lost_process_is_an_error_and_the_checkpoint_survives(tmp_path):
 def test_a_group_needs_torch_distributed():
     with pytest.raises(ca.InputError, match="init_process_group"):
         ca.PolynomialProblem(np.eye(3), [0, 1, 1], process_group=True)
+
+
+class Pretended(Together):
+    """Two processes, as far as asking goes."""
+
+    size = 2
+
+
+@pytest.mark.parametrize("ask", [lambda p: p.zero_solution_beta(), lambda p: ca.solve(p, "CLARABEL")])
+def test_what_needs_all_rows_says_so(ask):
+    problem = ca.PolynomialProblem(np.eye(3), [0, 1, 1], process_group=Pretended())
+    with pytest.raises(ca.InputError, match="all rows in one process"):
+        ask(problem)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..errors import InputError
 from ..rotations import equalise
 from ..rows import Rows
 from . import bound
@@ -88,6 +89,8 @@ def zero_solution_bracket(problem: PolynomialProblem, tol: float = 1e-2, max_ite
         If ``tol`` or ``max_iter`` is negative or not a number.
     """
     tol, max_iter = number("tol", tol), int(number("max_iter", max_iter))
+    if problem.together.size > 1:
+        raise InputError("zero_solution_beta needs all rows in one process; ask it of a problem without process_group.")
     if any(terms.hard for component in problem.components for terms in component.terms):
         return Bracket(np.inf, np.inf, True)
     searches = [_Search(problem, place) for place in range(len(problem.components))]

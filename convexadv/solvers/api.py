@@ -139,6 +139,8 @@ def solve(
             **limits,
             **options,
         )
+    if problem.together.size > 1:
+        raise InputError(f"solver={solver!r} needs all rows in one process; several processes need solver='torch'.")
     given = {"warm_start": warm_start, "callback": callback, "device": device}
     unused = [name for name, value in given.items() if value is not None] + (["dtype"] if dtype != "float64" else [])
     if unused:
