@@ -75,12 +75,16 @@ def _row_sums(rows, atom: Atoms, column: Array, scale: Array | None):
     if atom.coordinates is None:
         return coefficient, None, None, None
     xp = namespace(weight)
-    weighted = weight[..., None] * atom.coordinates
-    first = _to_rows(weighted.sum(0).sum(0), atom, rows.n)
-    p = weighted.shape[-1]
-    second = weighted.reshape(-1, p).T @ atom.coordinates.reshape(-1, p)
-    if atom.spread is not None:
-        second = second + xp.diag((weight[..., None] * atom.spread).reshape(-1, p).sum(0))
+    samples, alternatives, _, p = atom.coordinates.shape
+    pairs = [(s, k) for s in range(samples) for k in range(alternatives)]
+    weighted, second = 0.0, 0.0
+    for s, k in pairs:  # one at a time: these arrays are the largest of a certificate
+        own = weight[s, k][:, None] * atom.coordinates[s, k]
+        second = second + own.T @ atom.coordinates[s, k]
+        weighted = own if len(pairs) == 1 else weighted + own
+        if atom.spread is not None:
+            second = second + xp.diag(weight[s, k] @ atom.spread[s, k])
+    first = _to_rows(weighted, atom, rows.n)
     basis = atom.basis
     if basis is None:
         basis = xp.eye(p, dtype=weight.dtype, **_device(weight))

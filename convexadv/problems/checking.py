@@ -74,12 +74,17 @@ def _checked_points(problem: PolynomialProblem, atom: AtomSet, checked: Atoms) -
         if basis is not None and (terms.curvature > 0).any() and not _is_orthonormal(basis):
             raise CertificateError("a margin curve measures ||e|| in coordinates; its basis must be orthonormal.")
         stretch = 1.0 if basis is None else float(np.linalg.norm(basis, 2))
-        square = ((q * stretch) ** 2).sum(-1)
-        reach = np.sqrt(square if spread is None else square + (spread * stretch * stretch).sum(-1))
+        usual = 0.5 < stretch < 2.0  # nothing is copied; else before the square, which may underflow
+        moved = q if usual else q * stretch
+        square = np.einsum("skgp,skgp->skg", moved, moved)
+        square = square * stretch**2 if usual else square
+        reach = np.sqrt(square if spread is None else square + (spread.sum(-1) * stretch) * stretch)
     if (reach > radius * (1.0 + _OUTSIDE_TOLERANCE)).any():
         raise CertificateError(
             f"a point lies {float((reach - radius).max()):.3g} outside its ball; points must stay inside."
         )
+    if not (reach > radius).any():  # as it should be: nothing is copied
+        return checked._replace(coordinates=q, basis=basis, spread=spread)
     shrink = np.where(reach > radius, radius / np.where(reach > 0, reach, 1.0), 1.0)[..., None]
     return checked._replace(coordinates=q * shrink, basis=basis, spread=None if spread is None else spread * shrink**2)
 
