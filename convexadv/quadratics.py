@@ -82,6 +82,7 @@ def ball_minimum(curvature: Array, gradient: Array, radius: Array, sphere: bool 
 def _secular_root(curvature: Array, gradient: Array, radius: Array, xp) -> tuple[Array, Array, Array]:
     """Smallest shift >= 0 with ||g/(C + shift)|| <= r for curvatures C >= 0; the point and its norm with it."""
     whole = xp.sqrt(xp.einsum("ij,ij->i", gradient, gradient)) / radius - xp.amax(curvature, -1)
+    whole = xp.where(xp.isfinite(whole), whole, 0.0 * radius)  # squares overflow before the entries do
     left = xp.amax(xp.abs(gradient) / radius[:, None] - curvature, -1)
     shift = xp.clip(xp.maximum(left, whole * (1.0 - _START_ROUNDING)), 0.0, None)
     for _ in range(_NEWTON_STEPS):
@@ -273,6 +274,7 @@ def smooth_ball_minimum(
     need = xp.maximum(xp.abs(gradient) / radius[:, None], (nu / ball)[:, None]) - curvature
     square = gradient * gradient
     whole = xp.sqrt(square.sum(-1)) / radius * (1.0 - _START_ROUNDING) - xp.amax(curvature, -1)
+    whole = xp.where(xp.isfinite(whole), whole, 0.0 * radius)
     left = xp.clip(xp.maximum(xp.maximum(xp.amax(need, -1), whole), nu / ball - base), 0.0, None)
     shift = left if start is None else xp.maximum(left, start - base)
     for _ in range(_NEWTON_STEPS):

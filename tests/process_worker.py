@@ -94,7 +94,7 @@ def other(words, rank, size, folder):
             problem, tol=tol, checkpoint=folder / "state", checkpoint_every=0.1, resume=True, time_limit=100
         )
     except ca.ProcessError as error:
-        print(error)
+        print(error, flush=True)
         os._exit(3)
     print(solution.status, "resumed" if solution.history[0].time < 1e-2 + solution.history[-1].time else "")
 
