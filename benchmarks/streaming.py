@@ -69,7 +69,7 @@ def write_base(path: Path, n: int, d: int) -> np.ndarray:
 def main() -> None:
     """Solve and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", type=int, default=2048)
+    parser.add_argument("--features", type=int, default=1024)
     parser.add_argument("--gib", type=float, default=1.0, help="size of the file")
     parser.add_argument("--tiles", type=int, default=20)
     parser.add_argument("--tol", type=float, default=1e-3)
