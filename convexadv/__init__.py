@@ -49,10 +49,12 @@ _HOMES = {
     "ReLURegressor": "estimators",
     "GatedReLUClassifier": "estimators",
     "GatedReLURegressor": "estimators",
+    "HeadedModel": "heads",
     "InputError": "errors",
     "FileFormatError": "errors",
     "CertificateError": "errors",
     "ProcessError": "errors",
+    "TrainingError": "errors",
     "SolverUnavailableError": "errors",
 }
 

@@ -72,3 +72,14 @@ class ProcessError(RuntimeError):
     >>> issubclass(ca.ProcessError, RuntimeError)
     True
     """
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on: a loss or a weight is not finite.
+
+    Examples
+    --------
+    >>> import convexadv as ca
+    >>> issubclass(ca.TrainingError, RuntimeError)
+    True
+    """
