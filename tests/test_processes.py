@@ -89,9 +89,9 @@ def test_what_is_sent_does_not_grow_with_the_rows(tmp_path):
         words = [worker.communicate(timeout=100)[0] for worker in workers]
         assert all(worker.returncode == 0 for worker in workers), words
         report = json.loads((tmp_path / str(copies) / "report-2-0.json").read_text())
-        sent.append((report["bytes"], report["sweeps"]))
-    # repeating all rows changes nothing but rounding: the same steps, the same bytes
-    assert sent[0] == sent[1]
+        sent.append((report["bytes"] / report["sweeps"], report["sweeps"]))
+    # repeating all rows changes nothing but rounding: nearly the same steps; 8 bytes a row, once, would be a sixth more
+    assert sent[0] == pytest.approx(sent[1], rel=0.03)
 
 
 def test_a_lost_process_is_an_error_and_the_checkpoint_survives(tmp_path):

@@ -6,9 +6,10 @@ import torch
 
 import convexadv as ca
 from convexadv.problems.chunks import chunked, joined, split
+from convexadv.processes import Together
 from convexadv.solvers import sweeps
-from convexadv.solvers.model import ComponentModel, Neurons, Smoothing
-from convexadv.solvers.works import Evaluate, Margins
+from convexadv.solvers.model import ComponentModel, Neurons, Point, Smoothing
+from convexadv.solvers.works import Evaluate, Margins, Price
 
 SETTINGS = [
     {"radius": 0.1, "loss": "hinge"},
@@ -150,3 +151,37 @@ def test_memory_maps_are_read_block_by_block(tmp_path, small_blocks):
     assert ours.status.ok
     in_solver = [size for size in largest if size <= 256]
     assert len(in_solver) > 10 * 12
+
+
+class Counted(Together):
+    """Two processes of which the other one has nothing to add; what would be sent is counted."""
+
+    size = 2
+
+    def __init__(self):
+        self.sent = []
+
+    def total(self, array):
+        self.sent.append(array.numel() if torch.is_tensor(array) else array.size)
+        return array
+
+
+def test_a_sweep_sends_one_vector_of_the_size_of_its_answers():
+    problem, together = make(SETTINGS[3]), Counted()
+    alone = sweeps.Sweeps(problem, torch.device("cpu"), torch.float64)
+    problem.together = together
+    own = sweeps.Sweeps(problem, torch.device("cpu"), torch.float64)
+    model, m, d = ComponentModel(problem, 0, torch.device("cpu")), 4, 5
+    vectors = torch.as_tensor(np.random.default_rng(1).normal(size=(m, d)))
+    neurons = Neurons(vectors, torch.tensor([1.0, -1.0, 1.0, -1.0]).double(), torch.tensor([0, 1, 2, 0]))
+    centres = [[torch.full((terms.k, terms.g), 0.3).double() for terms in chunk.terms[0]] for chunk in own.chunks]
+    evaluate = Evaluate(model, neurons, Smoothing(centres, 0.1, 1.0, 1e-3))
+    together.sent.clear()
+    ((value, gradient, z),) = own.serve([evaluate])
+    assert together.sent == [1 + m * d]
+    own.serve([evaluate, Price(model, Point(neurons, 1e-3, z)), Margins(model, neurons)])
+    outputs = len(model.component.outputs)
+    assert together.sent[1:] == [1 + m * d + 1 + outputs * (d * d + d + 1)]
+    ((same, whole, _),) = alone.serve([evaluate])
+    assert value == same
+    assert torch.equal(gradient, whole)

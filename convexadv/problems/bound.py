@@ -16,6 +16,7 @@ from typing import NamedTuple
 from .._arrays import Array, namespace
 from ..processes import ALONE, Together
 from ..quadratics import SphereMaximum, sphere_extremes
+from .forms import Samples
 from .terms import Terms
 
 _ROUNDING = 1e-14
@@ -34,6 +35,21 @@ class Atoms(NamedTuple):
     def of_groups(self, values: Array) -> Array:
         """Entries of a per-group array (last axis) for the groups of the atoms."""
         return values if self.groups is None else values[..., self.groups]
+
+
+def atoms_of(terms: Terms, z: Array, samples: tuple[Samples, ...]) -> list[Atoms]:
+    """The atoms of multipliers (k, g) at the worst perturbations of the terms, an element for every part of the samples.
+
+    Without samples, at the rows themselves.
+    """
+    if not samples:
+        return [Atoms(terms, z[None], None, None)]
+    parts = []
+    for part in samples:
+        chosen = z if part.groups is None else z[:, part.groups]
+        weighted = part.shares[:, None, None] * chosen[None]
+        parts.append(Atoms(terms, weighted, part.coordinates, part.basis, part.spread, part.groups))
+    return parts
 
 
 class Moment(NamedTuple):

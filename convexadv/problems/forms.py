@@ -76,13 +76,13 @@ class QuadraticForms:
         self.stretched = neurons if scale is None else neurons * scale
         if robust and norm == "l2":
             basis, triangle = xp.linalg.qr(self.stretched.T)
-            self.basis = basis.T  # (p, d), in scaled coordinates
-            self.coordinates = triangle.T  # (m, p): D u_j = coordinates_j @ basis
+            self.coordinates = triangle.T  # (m, p): D u_j = coordinates_j @ basis', basis (d, p) in scaled coordinates
             small = (
                 (self.a * weights.T)[:, None, :] * triangle[None] @ self.coordinates
             )  # sum_j w_j c_j c_j' a direction
             self.eigenvalues, self.vectors = xp.linalg.eigh(small)
-            self._bases: dict[int, Array] = {}
+            # (p, d) eigenvectors of every direction: one array each, by which atoms are grouped
+            self.bases = [vectors.T @ basis.T for vectors in self.vectors]
 
     def outputs(self, products: Array) -> Array:
         """(n, K) values of every direction, from products (n, m) = X u'."""
@@ -154,13 +154,7 @@ class QuadraticForms:
             value, mean, _ = ball_minimum(curvature, gradient, radius)
             spread = None
         shares = self.xp.ones_like(self.weights.sum())[None]
-        return value, Samples(mean[None, None], shares, self._eigenbasis(direction), spread, index)
-
-    def _eigenbasis(self, direction: int) -> Array:
-        """(p, d) eigenvectors of a direction's quadratic form, one array for all calls."""
-        if direction not in self._bases:
-            self._bases[direction] = self.vectors[direction].T @ self.basis
-        return self._bases[direction]
+        return value, Samples(mean[None, None], shares, self.bases[direction], spread, index)
 
     def _box(self, products, sign, terms, direction, index, warm, key) -> tuple[Array, Samples]:
         """Change of the margin by the diagonal restriction, and its moments as points."""

@@ -30,7 +30,7 @@ from .chunks import chunked
 from .forms import QuadraticForms, Samples
 from .games import Strategies, central_strategies
 from .labels import number
-from .terms import Terms, TermSet
+from .terms import TermSet
 
 if TYPE_CHECKING:
     from .polynomial import PolynomialProblem
@@ -236,7 +236,7 @@ class _Search:
                     worst = forms.worst_case(products, terms, warm=warm)
                     descent += float((terms.weight * worst.margin[0]).sum())
                     parts = worst.samples
-                atoms += _atoms(terms, parts)
+                atoms += bound.atoms_of(terms, np.ones((1, terms.g)), parts)
             if atoms:
                 total += self._lifted_moments(block, atoms)
         return descent, total
@@ -272,16 +272,6 @@ def linear_terms(terms: TermSet) -> TermSet:
     none = np.zeros(len(sign))
     row, radius, direction = terms.row[used], terms.radius[used], terms.direction[active, group][None, used]
     return TermSet(terms.loss, row, np.abs(weight)[used], sign[None], none[None], direction, radius, none)
-
-
-def _atoms(terms: Terms, parts: tuple) -> list[bound.Atoms]:
-    if not parts:
-        return [bound.Atoms(terms, np.ones((1, 1, terms.g)), None, None)]
-    atoms = []
-    for part in parts:
-        shares = np.broadcast_to(part.shares[:, None, None], part.coordinates.shape[:3])
-        atoms.append(bound.Atoms(terms, shares, part.coordinates, part.basis, part.spread, part.groups))
-    return atoms
 
 
 def _lifted(moment: bound.Moment) -> np.ndarray:

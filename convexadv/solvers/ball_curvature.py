@@ -60,7 +60,7 @@ class BallSums:
         self.model, self.forms, self.nu = model, forms, nu
         self.signs = neurons.signs * model.directions[0][neurons.outputs]
         self.lengths = neurons.vectors.norm(dim=1)
-        self.basis = forms.vectors[0].T @ forms.basis
+        self.basis = forms.bases[0]
         self.along = self.lengths[:, None] * forms.along(self.basis)
 
     def zero(self) -> list[Any]:

@@ -87,8 +87,8 @@ class Sweeps:
         for visits in map(visit_all, numbers) if self._pool is None else self._ahead(visit_all, numbers):
             for place, visit in visits:
                 total.add(place, visit)
-        sums, backs = total.everywhere(self.together, self.torch)
-        return [work.answer(*parts) for work, *parts in zip(works, sums, total.kept, backs, strict=True)]
+        sums = total.everywhere(works, self.together, self.torch)
+        return [work.answer(*parts) for work, *parts in zip(works, sums, total.kept, strict=True)]
 
     def _ahead(self, function: Callable[[int], Any], numbers: range) -> Iterator[Any]:
         """Results in order, computed by the threads a few blocks ahead: what waits to be added up takes memory."""
@@ -159,19 +159,16 @@ class _Total:
             self.backs[place] = visit.back if back is None else back + visit.back
         self.kept[place].append(visit.kept)
 
-    def everywhere(self, together: Any, torch: Any) -> tuple[list[list[Any]], list[Any]]:
-        """Sums and backs over all processes, exchanged as one vector."""
-        sums = [part or [] for part in self.sums]
-        if together.size == 1:
-            return sums, self.backs
-        flat = [array for part in sums for array in part] + [back for back in self.backs if back is not None]
-        if not flat:
-            return sums, self.backs
+    def everywhere(self, works: list[Work], together: Any, torch: Any) -> list[list[Any]]:
+        """Sums over all processes, exchanged as one vector."""
+        sums = [work.own(part or [], back) for work, part, back in zip(works, self.sums, self.backs, strict=True)]
+        flat = [array for part in sums for array in part]
+        if together.size == 1 or not flat:
+            return sums
         whole = together.total(torch.cat([array.reshape(-1) for array in flat]))
         pieces = iter(whole.split([array.numel() for array in flat]))
         shaped = (piece.reshape(array.shape) for piece, array in zip(pieces, flat, strict=True))
-        new_sums = [[next(shaped) for _ in part] for part in sums]
-        return new_sums, [None if back is None else next(shaped) for back in self.backs]
+        return [[next(shaped) for _ in part] for part in sums]
 
 
 def side_by_side(sweeps: Sweeps, jobs: list[Generator], watch: Callable[[], Any] = lambda: None) -> None:

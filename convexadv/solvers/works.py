@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..problems import bound
-from ..problems.bound import Atoms
+from ..problems.bound import Atoms, atoms_of
 from ..problems.chunks import Chunk, PerChunk, compact
 from ..problems.forms import QuadraticForms, Samples
 from ..problems.terms import Terms
 from ..rows import Rows
 from .ball_curvature import BallSums
 from .model import ComponentModel, Kind, Neurons, Point, Smoothing
+from .pull import Pull, on_neurons
 
 
 class Evaluate(NamedTuple):
@@ -48,7 +49,7 @@ class Losses(NamedTuple):
 
     model: ComponentModel
     margins: list[tuple[float, PerChunk]]
-    """Multiples tau with the margins of the network that tau multiplies; of the multiple itself with margin curves."""
+    """Multiples tau with the margins of the network that all of them multiply; of each multiple itself with margin curves."""
 
 
 class Curved(NamedTuple):
@@ -93,7 +94,11 @@ class Work:
         """The contribution of a chunk: its number, its rows (None where no work reads them), and X columns'."""
         raise NotImplementedError
 
-    def answer(self, sums: list[Any], kept: list[Any], back: Any) -> Any:
+    def own(self, sums: list[Any], back: Any) -> list[Any]:
+        """What is to be added up over the processes, from the sums of the chunks of this one."""
+        return sums
+
+    def answer(self, sums: list[Any], kept: list[Any]) -> Any:
         """From the sums of all processes and what was kept of the chunks of this one."""
         raise NotImplementedError
 
@@ -110,7 +115,7 @@ class _EvaluateWork(Work):
     def visit(self, number, chunk, block, products, warm):
         model, smoothing = self.model, self.smoothing
         value = model.directions.new_zeros(())
-        pull = _Pull(model, self.forms, self.neurons, products)
+        pull = Pull(model, self.forms, self.neurons, products)
         multipliers: list[Any] = [None] * len(model.kinds)
         for place, terms in chunk.present(model.number):
             worst = self.forms.worst_case(products, terms, smoothing.nu, warm)
@@ -121,10 +126,14 @@ class _EvaluateWork(Work):
             multipliers[place] = z
         return Visit([value, pull.along, pull.moved], multipliers, pull.by_row)
 
-    def answer(self, sums, kept, back):
+    def own(self, sums, back):
         value, along, moved = sums
+        return [value, back.T + moved + along[:, None] * self.forms.neurons]
+
+    def answer(self, sums, kept):
+        value, gradient = sums
         vectors, beta = self.neurons.vectors, self.model.problem.beta
-        gradient = self.lengths[:, None] * (back.T + moved + along[:, None] * self.forms.neurons)
+        gradient = self.lengths[:, None] * gradient
         total = float(value + beta * (self.lengths * self.lengths).sum())
         return total, gradient + 2.0 * beta * vectors, compact(kept)
 
@@ -143,7 +152,7 @@ class _MarginsWork(Work):
             margins[place] = self.forms.worst_case(products, terms, 0.0, warm).margin
         return Visit([], margins)
 
-    def answer(self, sums, kept, back):
+    def answer(self, sums, kept):
         return compact(kept)
 
 
@@ -159,7 +168,7 @@ class _LossesWork(Work):
         taus = self.model.tensor([tau for tau, _ in self.margins])[:, None]
         loss, worst = self.model.directions.new_zeros(count), self.model.directions.new_zeros(count)
         for place, terms in chunk.present(self.model.number):
-            margin = self._multiples(number, place, kinds[place], taus)
+            margin = self._multiples(number, place, taus)
             shortfall = terms.offset[:, None] - margin
             if kinds[place].hard:
                 worst = torch.maximum(worst, (shortfall / terms.offset[:, None]).amax((0, 2)))
@@ -167,19 +176,13 @@ class _LossesWork(Work):
                 loss = loss + terms.loss.group_value(shortfall) @ terms.weight
         return Visit([loss], worst)
 
-    def _multiples(self, number: int, place: int, kind: Kind, taus: Any) -> Any:
+    def _multiples(self, number: int, place: int, taus: Any) -> Any:
         """(k, T, g) margins of the multiples."""
         parts = [margins[number][place] for _, margins in self.margins]
-        if all(part is parts[0] for part in parts) and not kind.curved:
-            return taus * parts[0][:, None]
-        stacked = self.model.torch.stack(parts, 1)
-        return stacked if self._again() else taus * stacked
+        again = any(kind.curved for kind in self.model.kinds)
+        return self.model.torch.stack(parts, 1) if again else taus * parts[0][:, None]
 
-    def _again(self) -> bool:
-        """Whether the margins given are those of the multiples."""
-        return any(kind.curved for kind in self.model.kinds)
-
-    def answer(self, sums, kept, back):
+    def answer(self, sums, kept):
         torch, together = self.model.torch, self.model.problem.together
         violations = [0.0] * len(self.margins)
         if self.model.constrained:
@@ -219,10 +222,10 @@ class _PriceWork(Work):
             samples: tuple[Samples, ...] = ()
             if self.forms is not None:
                 samples = self.forms.worst_case(products, terms, self.point.nu).samples
-            result.append((place, _atoms(terms, z, samples)))
+            result.append((place, atoms_of(terms, z, samples)))
         return result
 
-    def answer(self, sums, kept, back):
+    def answer(self, sums, kept):
         mass, arrays = float(sums[0]), sums[1:]
         moments = [bound.Moment(*arrays[start : start + 3]) for start in range(0, len(arrays), 3)]
         return moments, [share for part in kept for share in part], mass
@@ -236,7 +239,7 @@ class _CollectWork(_PriceWork):
     def visit(self, number, chunk, block, products, warm):
         return Visit([], self.atoms(number, chunk, products))
 
-    def answer(self, sums, kept, back):
+    def answer(self, sums, kept):
         return kept
 
 
@@ -269,9 +272,7 @@ class _CurvedWork(Work):
     def _part(self, terms: Terms, k: int, group: Any, curvature: Any, block: Any, samples: tuple) -> tuple:
         model = self.model
         row = group if terms.row is None else terms.row[group]
-        weight = terms.sign[k][group][:, None] * self.neurons.signs
-        if len(model.directions) > 1:
-            weight = weight * model.directions[terms.direction[k][group]][:, self.neurons.outputs]
+        weight = on_neurons(model, self.neurons, terms.sign[k][group], terms.direction[k][group])
         x = block[row].to(model.dtype) + self._perturbation(samples, k, group, terms.g)
         return x, weight, curvature
 
@@ -288,7 +289,7 @@ class _CurvedWork(Work):
             shift[mine[used]] = mean if part.basis is None else mean @ part.basis
         return shift if model.scale is None else shift * model.scale
 
-    def answer(self, sums, kept, back):
+    def answer(self, sums, kept):
         parts = [part for chunk in kept for part in chunk]
         rows = (self.model.torch.cat(arrays) for arrays in zip(*parts, strict=True))
         return *rows, None if self.balls is None else self.balls.curvature(sums)
@@ -310,65 +311,3 @@ WORKS: dict[type, type] = {
     Collect: _CollectWork,
     Curved: _CurvedWork,
 }
-
-
-def _atoms(terms: Terms, z: Any, samples: tuple[Samples, ...]) -> list[Atoms]:
-    if not samples:
-        return [Atoms(terms, z[None], None, None)]
-    parts = []
-    for part in samples:
-        chosen = z if part.groups is None else z[:, part.groups]
-        weighted = part.shares[:, None, None] * chosen[None]
-        parts.append(Atoms(terms, weighted, part.coordinates, part.basis, part.spread, part.groups))
-    return parts
-
-
-class _Pull:
-    """Sum over terms of -p z d(margin)/dV, gathered so that X is touched once."""
-
-    def __init__(self, model: ComponentModel, forms: QuadraticForms, neurons: Neurons, products: Any):
-        self.model, self.forms, self.neurons, self.products = model, forms, neurons, products
-        self.by_row = model.torch.zeros_like(products)
-        self.moved = model.torch.zeros_like(neurons.vectors)
-        self.along = model.torch.zeros_like(neurons.signs)
-
-    def add(self, terms: Terms, z: Any, samples: tuple[Samples, ...]) -> None:
-        weight = -terms.weight * z * terms.sign
-        if not samples:
-            for k in range(terms.k):
-                self._point(self._on_neurons(weight[k], terms.direction[k]), terms.row, None, None, None)
-        for part in samples:
-            groups = slice(None) if part.groups is None else part.groups
-            row = terms.row if part.groups is None else part.groups if terms.row is None else terms.row[groups]
-            for k in range(terms.k):
-                spread_weight = self._on_neurons(weight[k][groups], terms.direction[k][groups])
-                for s, share in enumerate(part.shares.tolist()):
-                    spread = None if part.spread is None else part.spread[s, k]
-                    shared = spread_weight if share == 1.0 else share * spread_weight
-                    self._point(shared, row, part.coordinates[s, k], part.basis, spread)
-
-    def _on_neurons(self, weight: Any, direction: Any) -> Any:
-        """(g, m) weights of every term on every neuron."""
-        weight = weight[:, None] * self.neurons.signs
-        if len(self.model.directions) > 1:
-            weight = weight * self.model.directions[direction][:, self.neurons.outputs]
-        return weight
-
-    def _point(self, weight: Any, row: Any, e: Any, basis: Any, spread: Any) -> None:
-        forms, scale = self.forms, self.model.scale
-        products = self.products if row is None else self.products[row]
-        if e is not None:
-            products = forms.moved(products, e, basis)
-        slope = weight * (2.0 * forms.a * products + forms.b)
-        self.along += (weight * products).sum(0) * forms.b + 2.0 * forms.c * weight.sum(0)
-        if row is None:
-            self.by_row += slope
-        else:
-            self.by_row.index_add_(0, row, slope)
-        if e is None:
-            return
-        shift = slope.T @ e
-        if spread is not None:
-            shift = shift + 2.0 * forms.a * (weight.T @ spread) * forms.along(basis)
-        shift = shift if basis is None else shift @ basis
-        self.moved += shift if scale is None else shift * scale
