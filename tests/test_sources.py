@@ -440,6 +440,12 @@ def cut(file):
     return file
 
 
+def archive(at):
+    """A NumPy archive under the name of a .npy file."""
+    np.savez(at / "archive.npz", y=np.arange(N))
+    return (at / "archive.npz").rename(at / "archive.npy")
+
+
 BAD = {
     "no file": (lambda at: open_rows(at / "none.npy"), "no file or folder"),
     "no path": (lambda at: Rows.of(str(at / "none")), "X cannot be read: there is no file"),
@@ -448,7 +454,8 @@ BAD = {
     "no npy": (lambda at: open_rows(bad_file(at, b"nothing at all of the kind")), "no .npy file"),
     "an empty npy": (lambda at: open_rows(bad_file(at, b"")), "bad.npy"),
     "a cut npy": (lambda at: open_rows(cut(npy(at, matrix()))), "truncated"),
-    "objects": (lambda at: open_rows(npy(at, matrix().astype(object))), "plain numbers"),
+    "objects": (lambda at: open_rows(npy(at, matrix().astype(object))), "plain values"),
+    "an archive as npy": (lambda at: open_rows(archive(at)), "an archive of several arrays"),
     "text": (lambda at: open_rows(npy(at, np.array([["a"], ["b"]]))), "real numbers"),
     "complex": (lambda at: open_rows(npy(at, 1j * matrix())), "complex128"),
     "complex tensor": (lambda at: open_rows(safetensors(at, 1j * matrix(), torch.complex64)), "type C64"),
@@ -678,6 +685,7 @@ NO_LABELS = {
     "cube of labels": (lambda at: (npy(at, matrix()), "--target", npy(at, np.ones((N, 1, 1)), "y.npy")), "(37, 1, 1)"),
     "no label": (lambda at: (npy(at, matrix()), "--target", npy(at, np.full(N, np.nan), "y.npy")), "row 0"),
     "objects": (lambda at: (npy(at, matrix()), "--target", npy(at, np.full(N, None), "y.npy")), "plain values"),
+    "an archive": (lambda at: (npy(at, matrix()), "--target", archive(at)), "an archive of several arrays"),
     "labels alone": (lambda at: (at, "--target", npy(at, np.ones(3), "y.npy")), "no features"),
     "no tensor": (lambda at: (safetensors(at, matrix()),), "no tensor 'y'"),
     "which tensor": (lambda at: (two_matrices(at), "--target", "y"), "'X'"),

@@ -12,13 +12,12 @@ import numpy as np
 
 from .._arrays import to_numpy
 from ..datasets import Dataset, Scaling, dataset_names, load, read_table, standardise
-from ..datasets.scaling import _scaling, over_blocks
+from ..datasets.scaling import over_blocks, scaling_by_blocks
 from ..errors import FileFormatError, InputError
 from ..processes import ALONE, Together
-from ..sources import SUFFIXES, Shards, Source, files_of, open_rows, tensors_of
+from ..sources import READ_ROWS, SUFFIXES, Shards, Source, files_of, open_rows, read_npy, read_tensor, tensors_of
 
 _MOST_CLASSES = 100
-_READ_ROWS = 4096
 
 
 def read_data(source: str, target: str | None) -> Dataset:
@@ -135,15 +134,15 @@ def fingerprint(X: np.ndarray, y: np.ndarray, together: Together = ALONE) -> str
 
     X and y are the rows of all processes, each of which reads the blocks of its own part.
     """
-    blocks = -(-len(X) // _READ_ROWS)
+    blocks = -(-len(X) // READ_ROWS)
     own = range(together.rank * blocks // together.size, (together.rank + 1) * blocks // together.size)
-    digests = together.gather(b"".join(_digest(X, y, block * _READ_ROWS) for block in own))
+    digests = together.gather(b"".join(_digest(X, y, block * READ_ROWS) for block in own))
     return hashlib.sha256(f"{X.shape}{y.shape}".encode() + b"".join(digests)).hexdigest()
 
 
 def _digest(X: np.ndarray, y: np.ndarray, start: int) -> bytes:
     """Of a block of rows and their labels."""
-    here = slice(start, start + _READ_ROWS)
+    here = slice(start, start + READ_ROWS)
     digest = hashlib.sha256(np.ascontiguousarray(X[here], dtype="<f8").tobytes())
     digest.update("\0".join(str(label) for label in y[here].ravel().tolist()).encode())
     return digest.digest()
@@ -202,11 +201,7 @@ class _StreamedScaling(Scaling):
         """See :func:`scaling_of`."""
         if kind == "none":
             return cls(np.zeros(X.shape[1]), np.ones(X.shape[1]))
-        matrix: Any = X
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is reported below, in a sentence
-            shift, scale = _scaling(matrix, together)
-        if not (np.isfinite(shift).all() and np.isfinite(scale).all()):
-            raise InputError("X holds a NaN, infinite or too large value; finite features are needed.")
+        shift, scale = scaling_by_blocks(X, together)
         if kind == "unit":
             return cls(shift, scale)
         rows = X.scaled(Scaling(shift, scale))
@@ -229,7 +224,7 @@ def _read_features(source: str, target: str | None) -> Dataset:
         files = [file for file in files if not os.path.samefile(file, target)]
         if not files:
             raise InputError(f"{source} holds no features beside the labels {target}.")
-        rows, y, labels = open_rows(files), _read_labels(target), target
+        rows, y, labels = open_rows(files), read_npy(target), target
     else:
         name = "y" if target is None else target
         rows, y, labels = *_read_pairs(source, files, name), f"the tensor {name!r}"
@@ -247,22 +242,10 @@ def _read_features(source: str, target: str | None) -> Dataset:
     return Dataset(os.path.basename(os.path.normpath(source)), X, y, names, classes, f"Read from {source}.")
 
 
-def _read_labels(path: str) -> np.ndarray:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError, SyntaxError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise FileFormatError(f"{path} is truncated or no .npy file of plain values ({reason}).") from error
-
-
 def _read_pairs(source: str, files: list[str], name: str) -> tuple[Source, np.ndarray]:
     """Features and labels that share their files."""
     if not all(file.endswith(".safetensors") for file in files):
         raise InputError(f"{source} has no labels beside its features; give --target FILE, a .npy file with one a row.")
-    from safetensors import safe_open
-
     parts, labels = [], []
     for file in files:
         tensors = tensors_of(file)
@@ -277,8 +260,7 @@ def _read_pairs(source: str, files: list[str], name: str) -> tuple[Source, np.nd
                 f"{file} needs its features under 'X'; beside {name!r} it has {', '.join(others) or 'no'} matrix."
             )
         parts.append(open_rows(file, "X" if "X" in others else others[0]))
-        with safe_open(file, framework="pt") as opened:
-            labels.append(to_numpy(opened.get_tensor(name)))
+        labels.append(to_numpy(read_tensor(file, name)))
     if len({part.shape[1:] for part in labels}) > 1:
         raise FileFormatError(f"the targets {name!r} of the files of {source} have different widths.")
     return Shards(parts, f"the files of {source}"), np.concatenate(labels)

@@ -10,8 +10,8 @@ import numpy as np
 from .._arrays import Array, to_numpy
 from ..errors import InputError
 from ..processes import ALONE, Together
+from ..sources import READ_ROWS
 
-_BLOCK_ROWS = 4096
 _MOST_SEGMENTS = 1024
 """What is exchanged by several processes: this many vectors, whatever the number of rows."""
 
@@ -77,15 +77,39 @@ def standardise(X: Array) -> Scaling:
     """
     X = to_numpy(X)
     if X.ndim != 2 or 0 in X.shape or X.dtype.kind not in "biuf":
-        raise InputError(f"X is {X.dtype} of shape {X.shape}; a non-empty matrix of numbers (n, d) is needed")
+        raise InputError(f"X is {X.dtype} of shape {X.shape}; a non-empty matrix of numbers (n, d) is needed.")
+    return scaling_by_blocks(X)
+
+
+def scaling_by_blocks(X: Any, together: Together = ALONE) -> Scaling:
+    """What :func:`standardise` computes, of rows that are read block by block, in one or several processes.
+
+    Parameters
+    ----------
+    X : array or source of shape (n, d)
+        The training rows of all processes, n > 0: an array, or a source whose blocks are arrays. It is passed over five
+        times; each process reads its own part.
+    together : Together
+        The processes.
+
+    Returns
+    -------
+    Scaling
+        The same bits in every process, whatever their number.
+
+    Raises
+    ------
+    InputError
+        If ``X`` holds a number that is not finite, or its features are too large for float64.
+    """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is reported below, in a sentence
-        scaling = _scaling(X)
+        scaling = _scaling(X, together)
     if not all(np.isfinite(part).all() for part in scaling):
-        raise InputError("X holds a NaN, infinite or too large value; finite features are needed")
+        raise InputError("X holds a NaN, infinite or too large value; finite features are needed.")
     return scaling
 
 
-def _scaling(X: np.ndarray, together: Together = ALONE) -> Scaling:
+def _scaling(X: Any, together: Together) -> Scaling:
     # Differences from one row keep the digits that a large common offset would cost.
     origin = X[0].astype(np.float64)
     n = len(X)
@@ -106,12 +130,12 @@ def over_blocks(reduce: Any, function: Callable[[np.ndarray], Any], X: Any, toge
     Blocks are reduced within segments, and these to one result. Both are the same whatever the number of processes, each
     of which reads the segments of its own part: so is the result, to the last bit.
     """
-    blocks = -(-len(X) // _BLOCK_ROWS)
+    blocks = -(-len(X) // READ_ROWS)
     segments = min(blocks, _MOST_SEGMENTS)
     ends = [segment * blocks // segments for segment in range(segments + 1)]
 
     def value(block: int) -> Any:
-        return function(X[block * _BLOCK_ROWS : (block + 1) * _BLOCK_ROWS])
+        return function(X[block * READ_ROWS : (block + 1) * READ_ROWS])
 
     own = range(together.rank * segments // together.size, (together.rank + 1) * segments // together.size)
     values = [reduce([value(block) for block in range(ends[k], ends[k + 1])], axis=0) for k in own]
