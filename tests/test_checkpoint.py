@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import convexadv as ca
+from convexadv.processes import Together
+from convexadv.solvers.checkpoint import Checkpoint
 
 PROGRAM = """
 import sys, numpy as np, torch, convexadv as ca
@@ -97,6 +99,37 @@ def test_other_problems_and_broken_files_are_refused(tmp_path):
         with pytest.raises(ca.FileFormatError, match="no readable checkpoint"):
             ca.solve(problem(), tol=0.1, checkpoint=path, resume=True)
         assert path.read_bytes() == broken
+
+
+class Pretended(Together):
+    """One of several processes, as far as asking goes."""
+
+    def __init__(self, rank, size):
+        self.rank, self.size = rank, size
+
+
+def test_files_of_another_number_of_processes_are_refused(tmp_path):
+    for name in ("alone", "pairs.0-of-2.0", "pairs.1-of-2.1", "pairs.notes", "both", "both.0-of-3.1", "odd.0-of-2.7"):
+        (tmp_path / name).write_bytes(b"state")
+
+    def at(name, size, resume=True):
+        own = problem()
+        own.together = Pretended(size - 1, size)
+        return Checkpoint(tmp_path / name, own, resume=resume)
+
+    with pytest.raises(ca.InputError, match=r"alone is of a solve by one process, and this is one by 2; start as many"):
+        at("alone", 2)
+    with pytest.raises(ca.InputError, match=r"pairs.0-of-2.0 is of a solve by 2 processes, and this is one by 3"):
+        at("pairs", 3)
+    with pytest.raises(ca.InputError, match=r"pairs.0-of-2.0 is of a solve by 2 processes, and this is one by 1"):
+        ca.solve(problem(), checkpoint=tmp_path / "pairs", resume=True)
+    with pytest.raises(ca.InputError, match=r"pairs.0-of-2.0 exists; resume=True continues from it"):
+        ca.solve(problem(), checkpoint=tmp_path / "pairs")
+    with pytest.raises(ca.InputError, match="both is of a solve by one process"):
+        at("both", 2)
+    for name, size in (("alone", 1), ("pairs", 2), ("both", 1), ("both", 3)):
+        at(name, size)
+    at("odd", 4, resume=False)
 
 
 def test_bad_arguments(tmp_path):

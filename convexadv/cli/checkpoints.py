@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import glob
-import os
-import re
 from typing import Any
 
 from ..errors import InputError
 from ..processes import Together
-
-_EVERY = 30.0
+from ..solvers.checkpoint import check_existing
 
 
 def checkpoint_options(arguments: argparse.Namespace, together: Together) -> dict[str, Any]:
-    """What :func:`convexadv.solve` takes of ``--checkpoint``, ``--checkpoint-every`` and ``--resume``.
+    """What :func:`convexadv.solve` takes of ``--checkpoint``, ``--checkpoint-every`` and ``--resume``, where they are given.
 
     Raises
     ------
@@ -31,29 +27,6 @@ def checkpoint_options(arguments: argparse.Namespace, together: Together) -> dic
         return {}
     if arguments.solver not in ("auto", "torch"):
         raise InputError(f"--checkpoint is for the torch backend; {arguments.solver} keeps no state.")
-    _check_existing(path, bool(arguments.resume), together)
-    every = _EVERY if arguments.checkpoint_every is None else arguments.checkpoint_every
-    return {"checkpoint": path, "checkpoint_every": every, "resume": bool(arguments.resume)}
-
-
-def _check_existing(path: str, resume: bool, together: Together) -> None:
-    found = [path] if os.path.isfile(path) else []
-    found += sorted(file for file in glob.glob(glob.escape(path) + ".*-of-*.[01]") if _size(path, file) > 1)
-    if found and not resume:
-        raise InputError(f"{found[0]} exists; --resume continues from it, another path or deleting it starts anew.")
-    others = [file for file in found if _size(path, file) != together.size]
-    if others and len(others) == len(found):
-        size = _size(path, others[0])
-        started = "one process" if size == 1 else f"{size} processes"
-        raise InputError(
-            f"{others[0]} is of a solve by {started}, and this is one by {together.size}; start as many, or give another "
-            "path."
-        )
-
-
-def _size(path: str, file: str) -> int:
-    """Number of processes that write a file; 0 if it is none of theirs."""
-    if file == path:
-        return 1
-    match = re.fullmatch(r"\.\d+-of-(\d+)\.[01]", file[len(path) :])
-    return int(match[1]) if match else 0
+    options = {"checkpoint": path, "checkpoint_every": arguments.checkpoint_every, "resume": arguments.resume}
+    check_existing(path, together.size, bool(arguments.resume))
+    return {name: value for name, value in options.items() if value is not None}

@@ -7,9 +7,11 @@ whenever they are killed.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ class Checkpoint:
     Raises
     ------
     InputError
-        If the file exists and ``resume`` is false, or its folder does not exist.
+        If its folder does not exist, or :func:`check_existing` refuses what is there.
     FileFormatError
         If a file cannot be read or is not that of the problem.
     """
@@ -52,11 +54,7 @@ class Checkpoint:
         self.generation, self.last = 0, time.perf_counter()
         if not self.path.absolute().parent.is_dir():
             raise InputError(f"Cannot write {self.path}: its folder does not exist.")
-        there = [file for file in self._files() if file.exists()]
-        if there and not resume:
-            raise InputError(
-                f"{there[0]} exists; resume=True continues from it, another path or deleting it starts anew."
-            )
+        check_existing(path, self.together.size, resume)
 
     def _files(self) -> list[Path]:
         if self.together.size == 1:
@@ -113,6 +111,39 @@ class Checkpoint:
                 f"{file} belongs to another problem (data, labels or settings differ); give another path."
             )
         return header["generation"], arrays, header["facts"]
+
+
+def check_existing(path: str | os.PathLike[str], size: int, resume: bool) -> None:
+    """Raise InputError where the files at a path are not to be continued, or not by this number of processes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        As :class:`Checkpoint` takes it.
+    size : int
+        Number of processes of this solve.
+    resume : bool
+        Whether it may continue from the files.
+    """
+    text = os.fspath(path)
+    found = [text] if os.path.exists(text) else []
+    found += sorted(file for file in glob.glob(glob.escape(text) + ".*-of-*.[01]") if _writers(text, file) > 1)
+    if found and not resume:
+        raise InputError(f"{found[0]} exists; resume=True continues from it, another path or deleting it starts anew.")
+    sizes = [_writers(text, file) for file in found]
+    if sizes and size not in sizes:
+        started = "one process" if sizes[0] == 1 else f"{sizes[0]} processes"
+        raise InputError(
+            f"{found[0]} is of a solve by {started}, and this is one by {size}; start as many, or give another path."
+        )
+
+
+def _writers(path: str, file: str) -> int:
+    """Number of processes that write a file; 0 if it is none of theirs."""
+    if file == path:
+        return 1
+    match = re.fullmatch(r"\.\d+-of-(\d+)\.[01]", file[len(path) :])
+    return int(match[1]) if match else 0
 
 
 def _metadata(header: dict[str, Any]) -> dict[str, str]:
