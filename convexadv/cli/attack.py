@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._atomic import atomic_write
+from .._network import Network
 from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..robustness import attack
@@ -29,9 +30,24 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     check_norm(arguments.norm, NORMS)
     target, rows = _target(arguments.toward, network.classes, data.y, rows)
     X, y = data.X[rows], data.y[rows]
+    points = _points(arguments, network, X, y, target)
+    predicted = network.predict(points)
+    success = predicted == target if _aimed(target) else predicted != y
+    with atomic_write(arguments.out, "wb") as file:
+        np.savez(file, X=points, y=y, success=success, radius=arguments.radius, norm=arguments.norm)
+    report = _report(arguments, float((network.predict(X) == y).mean()), predicted == y, success)
+    if arguments.json:
+        say(to_json(report))
+    else:
+        _tell(report, _aimed(target))
+    return ExitCode.OK
+
+
+def _points(arguments: argparse.Namespace, network: Network, X: np.ndarray, y: np.ndarray, target: Any) -> np.ndarray:
+    """The attacked rows, in the units of the data."""
     bounds = bounds_in_units(arguments, network, X)
     inner, Z = in_chosen_units(network, X, arguments.units)
-    result = attack(
+    points = attack(
         inner,
         Z,
         y,
@@ -43,46 +59,46 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         steps=arguments.steps,
         restarts=arguments.restarts,
         random_state=arguments.seed,
-    )
-    points = result.points
-    if arguments.units == "scaled":
-        shift, scale = network.shift.numpy(), network.scale.numpy()
-        # Rows that were not moved come back to the last digit.
-        points = np.where(points == Z, X, points * scale + shift)
-        if arguments.bounds is not None:
-            points = np.clip(points, *arguments.bounds)
-    predicted = network.predict(points)
-    aimed = target is not None and not isinstance(target, str)
-    success = predicted == target if aimed else predicted != y
-    with atomic_write(arguments.out, "wb") as file:
-        np.savez(file, X=points, y=y, success=success, radius=arguments.radius, norm=arguments.norm)
-    report = {
+    ).points
+    if arguments.units != "scaled":
+        return points
+    shift, scale = network.shift.numpy(), network.scale.numpy()
+    points = np.where(points == Z, X, points * scale + shift)  # rows that were not moved come back to the last digit
+    return points if arguments.bounds is None else np.clip(points, *arguments.bounds)
+
+
+def _report(arguments: argparse.Namespace, clean: float, correct: np.ndarray, success: np.ndarray) -> dict[str, Any]:
+    return {
         "model": arguments.model,
         "data": arguments.data,
-        "rows": len(rows),
+        "rows": len(success),
         "method": arguments.method,
         "norm": arguments.norm,
         "radius": arguments.radius,
         "units": arguments.units,
         "bounds": arguments.bounds,
         "toward": arguments.toward,
-        "clean_accuracy": float((network.predict(X) == y).mean()),
-        "attacked_accuracy": float((predicted == y).mean()),
+        "clean_accuracy": clean,
+        "attacked_accuracy": float(correct.mean()),
         "success": float(success.mean()),
         "points": arguments.out,
     }
-    if arguments.json:
-        say(to_json(report))
-        return ExitCode.OK
+
+
+def _tell(report: dict[str, Any], aimed: bool) -> None:
     say(
-        f"{arguments.method} in {arguments.norm} balls of radius {arguments.radius:g} ({arguments.units} "
-        f"units), {len(rows)} rows"
+        f"{report['method']} in {report['norm']} balls of radius {report['radius']:g} ({report['units']} units), "
+        f"{report['rows']} rows"
     )
     say(f"accuracy {100 * report['clean_accuracy']:.1f} % clean, {100 * report['attacked_accuracy']:.1f} % attacked")
     if aimed:
-        say(f"toward   {arguments.toward}: {100 * report['success']:.1f} % of the rows reach it")
-    say(f"points   {arguments.out}")
-    return ExitCode.OK
+        say(f"toward   {report['toward']}: {100 * report['success']:.1f} % of the rows reach it")
+    say(f"points   {report['points']}")
+
+
+def _aimed(target: Any) -> bool:
+    """Whether the attack has one label to reach."""
+    return target is not None and not isinstance(target, str)
 
 
 def _target(toward: str | None, classes: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[Any, np.ndarray]:
