@@ -99,9 +99,9 @@ def test_threads_change_no_bit(small_blocks):
         for threads in (1, 3):
             torch.set_num_threads(threads)
             solution = ca.solve(problem, tol=1e-4)
-            results.append(
-                (solution.objective, solution.lower_bound, solution.network.neurons.detach().numpy().tobytes())
-            )
+            atoms = [(atom.multipliers.tobytes(), atom.basis.tobytes()) for atom in solution.certificate.atoms]
+            neurons = solution.network.neurons.detach().numpy().tobytes()
+            results.append((solution.objective, solution.lower_bound, neurons, atoms))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
