@@ -38,6 +38,8 @@ class Backbone(torch.nn.Module):
         Whether the trimmed model returns the feature itself.
     removed : tuple of str
         Layers replaced by ``Identity``.
+    dtype : torch.dtype
+        Precision of the features on the batch of the probe.
     """
 
     def __init__(self, model: torch.nn.Module, tap: Tap, x: torch.Tensor) -> None:
@@ -46,6 +48,7 @@ class Backbone(torch.nn.Module):
         with evaluation_mode(model):
             record = trace(model, x)
         feature = _feature(record, tap)
+        self.dtype = feature.dtype
         self.model, self.removed, trimmed = _trimmed(model, tap, x, record, feature)
         self.direct = trimmed is not None and _returns_feature(trimmed, tap)
 

@@ -6,7 +6,6 @@ import torch
 
 from .._network import Network
 from ..errors import InputError
-from ..robustness._arguments import evaluation_mode
 from .backbone import Backbone
 from .tap import Tap
 
@@ -55,20 +54,34 @@ class HeadedModel(torch.nn.Module):
 
     def __init__(self, model: torch.nn.Module, head: Network, tap: Tap, x: torch.Tensor) -> None:
         super().__init__()
+        self.backbone = Backbone(model, tap, x)
+        self.set_head(head)
+        self.classes = getattr(model, "classes", None)
+        self.train(model.training)
+
+    def set_head(self, head: Network) -> None:
+        """Put another head in the place of this one.
+
+        Parameters
+        ----------
+        head : PolynomialNetwork, ReLUNetwork or GatedReLUNetwork
+            Copied to the device and the precision of the features.
+
+        Raises
+        ------
+        InputError
+            If the head does not fit the features or the scores.
+        """
+        tap = self.backbone.tap
         if not isinstance(head, Network):
             raise InputError(f"head is a {type(head).__name__}; a network of convexadv is needed.")
         if head.n_features != tap.n_features:
             raise InputError(f"the head takes {head.n_features} features, and the {tap}.")
-        outputs = tap.n_outputs
-        if head.n_outputs != outputs and (head.n_outputs, outputs) != (1, 2):
-            raise InputError(f"the head has {head.n_outputs} outputs, and the model gives {outputs} scores.")
-        self.backbone = Backbone(model, tap, x)
-        with evaluation_mode(self.backbone), torch.no_grad():
-            features = self.backbone(x)
-        double = features.dtype == torch.float64
-        self.head = head._with().to(features.device, torch.float64 if double else torch.float32)
-        self.classes = getattr(model, "classes", None)
-        self.train(model.training)
+        if head.n_outputs != tap.n_outputs and (head.n_outputs, tap.n_outputs) != (1, 2):
+            raise InputError(f"the head has {head.n_outputs} outputs, and the model gives {tap.n_outputs} scores.")
+        weights = next((weight for weight in self.backbone.parameters()), None)
+        dtype = torch.float64 if self.backbone.dtype == torch.float64 else torch.float32
+        self.head = head._with().to(None if weights is None else weights.device, dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the scores of inputs.

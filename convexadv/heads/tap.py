@@ -90,6 +90,10 @@ def find_tap(model: torch.nn.Module, x: torch.Tensor, at: str | None = None) -> 
     """
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"model is a {type(model).__name__}; a torch module is needed.")
+    if not list(model.children()):
+        raise InputError(
+            f"model is a single {type(model).__name__}; one with layers inside, as in a Sequential, is needed."
+        )
     if at is not None:
         _check_name(model, at)
     with evaluation_mode(model):
@@ -104,11 +108,10 @@ def find_tap(model: torch.nn.Module, x: torch.Tensor, at: str | None = None) -> 
 
 
 def _check_name(model: torch.nn.Module, at: str) -> None:
-    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    names = [name for name, _ in model.named_modules() if name]
     if not isinstance(at, str) or at not in names:
         close = difflib.get_close_matches(str(at), names, n=3, cutoff=0.4) or names[-3:]
-        hint = f"the nearest names are {', '.join(close)}" if close else "the model has no layers inside"
-        raise InputError(f"at={at!r} names no layer of the model; {hint}.")
+        raise InputError(f"at={at!r} names no layer of the model; the nearest names are {', '.join(close)}.")
 
 
 def _only_call(record: Trace, at: str) -> Call:
