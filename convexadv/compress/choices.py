@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 _CELLS = 60_000
-_STAGES = (200, 5_000, _CELLS)
+_STAGES = (200, 1_000, _CELLS)
 """Coarse grids first: each gives a better choice to prune with."""
 _BLOCK = 1 << 22
 _ROUNDING = 1e-12

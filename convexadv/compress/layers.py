@@ -41,9 +41,9 @@ class TuckerConv2d(nn.Sequential):
 
     def __init__(self, like: nn.Conv2d, ranks: int | tuple[int, int], *, absorb: bool = True) -> None:
         C_out, C_in, groups = like.out_channels, like.in_channels, like.groups
-        self_ranks = checked_ranks(like, ranks)
-        out, in_ = self_ranks if isinstance(self_ranks, tuple) else (self_ranks, C_in // groups)
-        pointwise = isinstance(self_ranks, int)
+        fitting = checked_ranks(like, ranks)
+        out, in_ = fitting if isinstance(fitting, tuple) else (fitting, C_in // groups)
+        pointwise = isinstance(fitting, int)
         has_inner = not pointwise and not (absorb and in_ == C_in // groups)
         has_outer = not (absorb and not pointwise and out == C_out // groups)
         before, after = (in_ * groups if has_inner else C_in), (out * groups if has_outer else C_out)
@@ -63,7 +63,7 @@ class TuckerConv2d(nn.Sequential):
         if has_outer:
             parts["outer"] = nn.Conv2d(after, C_out, 1, bias=bias, **place)
         super().__init__(parts)
-        self.ranks = self_ranks
+        self.ranks, self.absorb = fitting, absorb
         self.in_channels, self.out_channels, self.groups = C_in, C_out, groups
 
 

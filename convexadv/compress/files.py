@@ -1,0 +1,171 @@
+"""Files of compressed models: their tensors and the shapes of their factors. Reading one never runs code from it.
+
+A file is read into a model of the original architecture, which the caller builds: its layers are replaced by factored ones
+of the ranks in the file, then the tensors are filled in. The header has the form of :mod:`convexadv.files`, with the kind
+``FactorisedModel`` and the settings ``layers`` (ranks and whether square factors are left out, by name) and ``folded``
+(names of batch norms that were folded into the convolutions before them).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from typing import Any
+
+import torch
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from .._atomic import atomic_write
+from ..errors import FileFormatError, InputError
+from ..files import FORMAT_VERSION, _package_version, _plain, _read
+from .convert import replaced
+from .folding import FoldedBatchNorm
+from .layers import LowRankLinear, TuckerConv2d, empty
+
+KIND = "FactorisedModel"
+_HEADER = "convexadv"
+
+
+def save_factorised(model: nn.Module, path: str | os.PathLike[str], /, **metadata: Any) -> None:
+    """Write a compressed model to a safetensors file; the target is replaced only when the file is complete.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        With factored layers, or not.
+    path : str or path-like
+        The target; its folder must exist.
+    **metadata
+        Anything that JSON can hold; :func:`load_factorised` returns it.
+
+    Raises
+    ------
+    InputError
+        If a part of the state is not a tensor, the metadata is not JSON, or the target cannot be created.
+    """
+    tensors = {}
+    for name, value in model.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise InputError(f"{name} of the state of the model is not a tensor, and a file holds only tensors.")
+        tensors[name] = value.detach().cpu().contiguous().clone()
+    header = {
+        "format": _HEADER,
+        "format_version": FORMAT_VERSION,
+        "package_version": _package_version(),
+        "kind": KIND,
+        "classes": None,
+        "settings": _structure(model),
+        "metadata": metadata,
+    }
+    try:
+        text = json.dumps(header, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"metadata must be JSON (numbers, text, lists, dicts): {error}.") from error
+    with atomic_write(path, "wb") as file:
+        file.write(to_bytes(tensors, {_HEADER: text}))
+
+
+def load_factorised(path: str | os.PathLike[str], model: nn.Module) -> tuple[nn.Module, dict[str, Any]]:
+    """Read a compressed model.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that :func:`save_factorised` wrote.
+    model : torch.nn.Module
+        A model of the original architecture, with any weights; not changed.
+
+    Returns
+    -------
+    model : torch.nn.Module
+        A copy with the factored layers and the weights of the file, on the device and in the mode of ``model``.
+    metadata : dict
+        What was saved beside it.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is truncated, foreign, from a newer version, or does not belong to a model of this architecture.
+    InputError
+        If there is no such file, or it cannot be read.
+    """
+    name = os.fspath(path)
+    tensors, text = _read(name)
+    header = _parsed(name, text)
+    try:
+        made = _rebuilt(copy.deepcopy(model), header["settings"], tensors)
+        _fill(made, tensors)
+    except (InputError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise FileFormatError(f"{name} does not fit the given {type(model).__name__}: {reason}.") from error
+    return made, header["metadata"]
+
+
+def _structure(model: nn.Module) -> dict[str, Any]:
+    layers = {
+        name: {"ranks": module.ranks, "absorb": isinstance(module, TuckerConv2d) and module.absorb}
+        for name, module in model.named_modules()
+        if isinstance(module, TuckerConv2d | LowRankLinear)
+    }
+    return {
+        "layers": layers,
+        "folded": [name for name, module in model.named_modules() if isinstance(module, FoldedBatchNorm)],
+    }
+
+
+def _parsed(name: str, text: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{name} has a damaged header: {error}.") from error
+    if not isinstance(header, dict) or header.get("format") != _HEADER:
+        raise FileFormatError(f"{name} is a safetensors file, but not a model file of convexadv.")
+    version = header.get("format_version")
+    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
+        raise FileFormatError(
+            f"{name} has format version {version!r}, written by convexadv {header.get('package_version')}; this version "
+            f"reads formats up to {FORMAT_VERSION}."
+        )
+    if header.get("kind") != KIND:
+        raise FileFormatError(
+            f"{name} holds a {header.get('kind')!r}, not a compressed model; convexadv.load reads networks."
+        )
+    if not all(isinstance(header.get(key), dict) for key in ("settings", "metadata")):
+        raise FileFormatError(f"{name} has a damaged header: settings or metadata are missing.")
+    return header
+
+
+def _rebuilt(model: nn.Module, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> nn.Module:
+    """Put empty factored layers where the file has them, and take out the norms that were folded."""
+    found = dict(model.named_modules())
+    for name, layer in settings["layers"].items():
+        if type(found.get(name)) not in (nn.Conv2d, nn.Linear):
+            raise InputError(f"it has a factored layer {name!r}, where the model has no Conv2d or Linear layer")
+        ranks = layer["ranks"]
+        pair = tuple(ranks) if isinstance(ranks, list) else ranks
+        made = empty(found[name], pair, absorb=layer["absorb"] is True)
+        model = replaced(model, found[name], made)
+    for name in settings["folded"]:
+        if not isinstance(found.get(name), nn.BatchNorm2d):
+            raise InputError(f"it has a folded batch norm {name!r}, where the model has no BatchNorm2d")
+        model = replaced(model, found[name], FoldedBatchNorm())
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and module.bias is None and f"{name}.bias" in tensors:
+            module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels))
+    return model
+
+
+def _fill(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    state = model.state_dict()
+    for name in state:
+        if name not in tensors:
+            raise InputError(f"it has no tensor {name!r}")
+        found, needed = ((tuple(each[name].shape), each[name].dtype) for each in (tensors, state))
+        if found != needed:
+            raise InputError(f"its tensor {name!r} is {found[0]} {found[1]}, and {needed[0]} {needed[1]} is needed")
+    extra = sorted(set(tensors) - set(state))
+    if extra:
+        raise InputError(f"it has a tensor {extra[0]!r}, which the model does not have")
+    model.load_state_dict(tensors)
