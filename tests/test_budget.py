@@ -13,7 +13,7 @@ from convexadv.compress.budget import allocate
 from convexadv.compress.choices import Front, best_choice, multiplier_bound, pareto
 from convexadv.compress.convert import factorise_model
 from convexadv.compress.counting import count
-from convexadv.compress.spectra import spectra
+from convexadv.compress.spectrum import spectra
 from convexadv.compress.tucker import truncated_hosvd
 from convexadv.errors import InputError
 

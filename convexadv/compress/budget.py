@@ -2,7 +2,7 @@ r"""Ranks of all layers under one budget ([CSTAR], arXiv 2212.01957: ranks decid
 
     min  sum over layers of loss(R_out, R_in)   s.t.  sum of cost(R_out, R_in) + everything that is not factored <= budget
 
-with the losses and costs of :mod:`.spectra`. Costs are bilinear in the ranks, so greedy choices of singular values are not
+with the losses and costs of :mod:`.spectrum`. Costs are bilinear in the ranks, so greedy choices of singular values are not
 optimal: every layer is reduced to the Pareto front of its pairs of ranks, and :mod:`.choices` chooses exactly.
 """
 
@@ -22,7 +22,7 @@ from .choices import Front, best_choice, multiplier_bound
 from .counting import count, parameters_of
 from .fronts import Setting, layer_front, ranks_of
 from .greedy import grow
-from .spectra import LayerSpectrum, spectra
+from .spectrum import LayerSpectrum, spectra
 from .tucker import Ranks
 
 MEASURES = ("parameters", "flops")
@@ -50,13 +50,22 @@ class Allocation:
     dense_cost : int
         What it costs uncompressed.
     losses : dict of str to float
-        Discarded share of the energy of each layer, by the bound of :mod:`convexadv.compress.spectra`.
+        Discarded share of the energy of each layer, by the bound of :mod:`convexadv.compress.spectrum`.
     loss : float
         Their sum, each with its importance.
     lower_bound : float
         No ranks within the budget have a smaller loss.
     exact : bool
         Whether the loss is known to be the smallest one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import allocate
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 3))
+    >>> best, greedy = (allocate(model, ratio=4, method=method) for method in ("dynamic", "greedy"))
+    >>> best.gap == 0.0, greedy.loss >= best.loss, greedy.loss - best.loss <= greedy.gap
+    (True, True, True)
     """
 
     ranks: dict[str, Ranks]
@@ -133,6 +142,16 @@ def allocate(
     InputError
         If the budget is below the smallest possible one, which the message says, not given once, or below a ratio of 1;
         if nothing can be compressed, a name is unknown, or another argument is none of those listed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import allocate
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 3))
+    >>> found = allocate(model, ratio=4)
+    >>> sorted(found.ranks), found.cost <= found.budget == found.dense_cost // 4, found.exact
+    (['0', '2'], True, True)
     """
     if measure not in MEASURES or method not in METHODS:
         raise InputError(

@@ -38,6 +38,14 @@ def factorise_model(
     ------
     InputError
         If a name is not that of a Conv2d or Linear layer, or ranks do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import factorise_model
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 1))
+    >>> [type(layer).__name__ for layer in factorise_model(model, {"0": (3, 2)})]
+    ['TuckerConv2d', 'ReLU', 'Conv2d']
     """
     by_name = ranks.ranks if isinstance(ranks, Allocation) else ranks
     made = copy.deepcopy(model)
@@ -64,6 +72,14 @@ def merge_model(model: nn.Module) -> nn.Module:
     -------
     torch.nn.Module
         A copy, without factored layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import factorise_model, merge_model
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+    >>> [type(layer).__name__ for layer in merge_model(factorise_model(model, {"0": (3, 2)}))]
+    ['Conv2d', 'ReLU']
     """
     made = copy.deepcopy(model)
     for _, module in list(made.named_modules()):

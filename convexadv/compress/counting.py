@@ -90,6 +90,14 @@ def count(model: nn.Module, input_shape: tuple[int, ...]) -> ModelCount:
     ------
     InputError
         If the model does not run on inputs of this shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import count
+    >>> found = count(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), (3, 32, 32))
+    >>> found.parameters, found.flops == 3 * 8 * 9 * 30 * 30
+    (224, True)
     """
     names = {module: name for name, module in layers_of(model)}
     seen: dict[nn.Module, list[Any]] = {}

@@ -44,6 +44,16 @@ def save_factorised(model: nn.Module, path: str | os.PathLike[str], /, **metadat
     ------
     InputError
         If a part of the state is not a tensor, the metadata is not JSON, or the target cannot be created.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import factorise_model, load_factorised, save_factorised
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3))
+    >>> save_factorised(factorise_model(model, {"0": (4, 4)}), "small.safetensors", trained_on="nothing")
+    >>> again, metadata = load_factorised("small.safetensors", model)
+    >>> type(again[0]).__name__, metadata
+    ('TuckerConv2d', {'trained_on': 'nothing'})
     """
     tensors = {}
     for name, value in model.state_dict().items():
@@ -90,6 +100,18 @@ def load_factorised(path: str | os.PathLike[str], model: nn.Module) -> tuple[nn.
         If the file is truncated, foreign, from a newer version, or does not belong to a model of this architecture.
     InputError
         If there is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import factorise_model, load_factorised, save_factorised
+    >>> model = torch.nn.Sequential(torch.nn.Linear(16, 32))
+    >>> small = factorise_model(model, {"0": 3})
+    >>> save_factorised(small, "small.safetensors")
+    >>> again, _ = load_factorised("small.safetensors", torch.nn.Sequential(torch.nn.Linear(16, 32)))
+    >>> x = torch.ones(1, 16)
+    >>> torch.equal(again(x), small(x))
+    True
     """
     name = os.fspath(path)
     tensors, text = _read(name)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .choices import Front, pareto
-from .spectra import LayerSpectrum, tails
+from .spectrum import LayerSpectrum, tails
 from .tucker import Ranks
 
 _DENSE = (-1, -1)

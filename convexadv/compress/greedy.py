@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from .fronts import Setting
-from .spectra import tails
+from .spectrum import tails
 from .tucker import Ranks
 
 _Move = tuple[float, int, Ranks, int]

@@ -98,6 +98,14 @@ def measure_latency(
     ------
     InputError
         If there are no models, or ``repeats`` or ``threads`` is below 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import measure_latency
+    >>> found = measure_latency({"a": torch.nn.Linear(4, 4), "b": torch.nn.ReLU()}, torch.ones(1, 4), repeats=5)
+    >>> len(found.seconds["a"]), found.threads, found.median("b") > 0
+    (5, 1, True)
     """
     if not models or repeats < 1 or (threads is not None and threads < 1):
         raise InputError(

@@ -37,6 +37,14 @@ class TuckerConv2d(nn.Sequential):
     ------
     InputError
         If the ranks do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import TuckerConv2d
+    >>> layer = TuckerConv2d(torch.nn.Conv2d(64, 128, 3, padding=1), (20, 10))
+    >>> [tuple(part.weight.shape) for part in layer]
+    [(10, 64, 1, 1), (20, 10, 3, 3), (128, 20, 1, 1)]
     """
 
     def __init__(self, like: nn.Conv2d, ranks: int | tuple[int, int], *, absorb: bool = True) -> None:
@@ -81,6 +89,13 @@ class LowRankLinear(nn.Sequential):
     ------
     InputError
         If the rank does not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import LowRankLinear
+    >>> sum(weight.numel() for weight in LowRankLinear(torch.nn.Linear(100, 50), 4).parameters())  # 4 (100 + 50) + 50
+    650
     """
 
     def __init__(self, like: nn.Linear, rank: int) -> None:
@@ -157,6 +172,16 @@ def factorise(
     ------
     InputError
         If it is another kind of module, or the ranks do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import factorise
+    >>> convolution = torch.nn.Conv2d(6, 8, 3, padding=1)
+    >>> full = factorise(convolution, (8, 6), absorb=False)
+    >>> x = torch.rand(1, 6, 5, 5)
+    >>> len(full), bool(torch.allclose(full(x), convolution(x), atol=1e-5))
+    (3, True)
     """
     if not isinstance(module, nn.Conv2d | nn.Linear):
         raise InputError(f"a Conv2d or Linear layer is needed, got {type(module).__name__}.")
@@ -199,6 +224,13 @@ def merge(module: nn.Module) -> nn.Conv2d | nn.Linear:
     ------
     InputError
         If it is another kind of module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import factorise, merge
+    >>> merge(factorise(torch.nn.Linear(5, 4), 2))
+    Linear(in_features=5, out_features=4, bias=True)
     """
     made: nn.Conv2d | nn.Linear
     if not isinstance(module, TuckerConv2d | LowRankLinear):

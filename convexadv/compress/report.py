@@ -129,6 +129,15 @@ def compression_report(
     ------
     InputError
         If a model does not run on the shape, or the compressed one lacks a layer of the original.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import compression_report, factorise_model
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3, bias=False))
+    >>> report = compression_report(model, factorise_model(model, {"0": (4, 4)}), (16, 8, 8))
+    >>> report.parameters, report.layers[0].ranks
+    ((4608, 336), (4, 4))
     """
     before, after = count(original, input_shape), count(compressed, input_shape)
     there = {layer.name: layer for layer in after.layers}

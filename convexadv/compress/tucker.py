@@ -75,6 +75,15 @@ def tucker2(
     ------
     InputError
         If the kernel does not have four dimensions, is not finite, or the ranks are out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import tucker2
+    >>> kernel = torch.eye(3).reshape(3, 3, 1, 1) * torch.tensor([3.0, 2.0, 1.0]).reshape(3, 1, 1, 1)
+    >>> found = tucker2(kernel, (2, 2))  # without the entry 1
+    >>> tuple(found.core.shape), round(found.residual, 6)
+    ((2, 2, 1, 1), 1.0)
     """
     kernel = _finite(weight, 4)
     ranks = _checked_ranks(kernel, ranks)
@@ -112,6 +121,14 @@ def truncated_hosvd(weight: torch.Tensor, ranks: tuple[int, int], order: str | N
     ------
     InputError
         As :func:`tucker2`, and if the order is another one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import truncated_hosvd, tucker2
+    >>> kernel = torch.randn(8, 8, 3, 3, generator=torch.Generator().manual_seed(0))
+    >>> tucker2(kernel, (3, 3)).residual < truncated_hosvd(kernel, (3, 3)).residual
+    True
     """
     if order not in (None, "inner", "outer"):
         raise InputError(f'order must be "inner", "outer" or None, got {order!r}.')
@@ -149,6 +166,14 @@ def low_rank(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tenso
     ------
     InputError
         If the weight is not a finite matrix or the rank is out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import low_rank
+    >>> left, right, residual = low_rank(torch.diag(torch.tensor([3.0, 2.0, 1.0])), 2)
+    >>> tuple(left.shape), round(residual, 6)
+    ((3, 2), 1.0)
     """
     matrix = _finite(weight, 2)
     limit = min(matrix.shape)
@@ -182,6 +207,13 @@ def project(weight: torch.Tensor, ranks: Ranks, groups: int = 1, *, tolerance: f
     ------
     InputError
         If the weights are not finite or the ranks do not fit them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import project
+    >>> project(torch.diag(torch.tensor([3.0, 2.0, 1.0])), 2).diagonal().round(decimals=4)
+    tensor([3., 2., 0.])
     """
     with torch.no_grad():
         if isinstance(ranks, str):

@@ -200,6 +200,15 @@ def spectra(
     ------
     InputError
         If a name in ``keep`` does not exist, weights are not finite, or the model does not run on the shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.compress import spectra
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    >>> model[0].weight.data = torch.diag(torch.tensor([2.0, 1.0, 1.0]))
+    >>> {name: layer.outer.round(3).tolist() for name, layer in spectra(model).items()}
+    {'0': [0.667, 0.167, 0.167]}
     """
     found = factorable(model, keep)
     positions = dict.fromkeys(found, (1, 1))
