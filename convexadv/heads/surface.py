@@ -72,6 +72,16 @@ def margin_surface(
     Returns
     -------
     MarginSurface
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.heads import margin_surface
+    >>> model = torch.nn.Linear(2, 1, bias=False).requires_grad_(False)
+    >>> _ = model.weight.copy_(torch.tensor([[1.0, 0.0]]))  # f(x) = x_0
+    >>> surface = margin_surface(model, torch.tensor([[0.5, 0.0]]), [1], radius=1.0, norm="l2", points=3)
+    >>> surface.axis.tolist(), surface.margins[0, :, 1].tolist()
+    ([-1.0, 0.0, 1.0], [1.5, 0.5, -0.5])
     """
     inputs = float_rows(X)[: 10 * rows]
     shape, n = tuple(inputs.shape[1:]), len(inputs)
