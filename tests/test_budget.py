@@ -14,7 +14,7 @@ from convexadv.compress.choices import Front, best_choice, multiplier_bound, par
 from convexadv.compress.convert import factorise_model
 from convexadv.compress.counting import count
 from convexadv.compress.spectrum import spectra
-from convexadv.compress.tucker import truncated_hosvd
+from convexadv.compress.tucker import project, truncated_hosvd
 from convexadv.errors import InputError
 
 SHAPE = (3, 6, 6)
@@ -39,54 +39,60 @@ def small(seed=0, decay=1.0):
     return model.eval()
 
 
-def options(weight, positions=(1, 1)):
-    """All (cost, loss, ranks) of a layer, written down once more from the formulas of design: dense, one rank, two ranks."""
+def lost(shares, objective):
+    return shares.sum() if objective == "discarded" else -np.log(1 - shares.sum())
+
+
+def options(weight, objective, positions=(1, 1)):
+    """All (cost, loss) of a layer, the formulas written down once more: dense, one rank, two ranks."""
     W = weight.detach().double().numpy().reshape(*weight.shape[:2], -1)
     O, I, k = W.shape  # noqa: E741
     before, after = positions
     total = (W**2).sum()
-    yield O * I * k * after, 0.0, "dense"
+    yield O * I * k * after, 0.0
     if k == 1:
         values = np.linalg.svd(W[:, :, 0], compute_uv=False) ** 2 / total
         for r in range(1, min(O, I) + 1):
-            yield r * (O + I) * after, values[r:].sum(), r
+            yield r * (O + I) * after, lost(values[r:], objective)
         return
     outer = np.linalg.svd(W.reshape(O, -1), compute_uv=False) ** 2 / total
     inner = np.linalg.svd(W.transpose(1, 0, 2).reshape(I, -1), compute_uv=False) ** 2 / total
     for p, q in itertools.product(range(1, O + 1), range(1, I + 1)):
         if q <= k * p and p <= k * q and (p, q) != (O, I):
             cost = (q < I) * I * q * before + k * p * q * after + (p < O) * p * O * after
-            yield cost, outer[p:].sum() + inner[q:].sum(), (p, q)
+            yield cost, lost(outer[p:], objective) + lost(inner[q:], objective)
 
 
-def exhaustive(model, budget, measure):
+def exhaustive(model, budget, measure, objective):
     """Smallest loss over all combinations of pairs, without any front: sums of sums, cheapest first."""
     positions = {"0": (36, 36), "3": (36, 4), "4": (4, 4), "6": (1, 1)} if measure == "flops" else {}
     sizes = {name: module.weight for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
     costs, losses = np.zeros(1), np.zeros(1)
     for name, weight in sizes.items():
-        each = list(options(weight, positions.get(name, (1, 1))))
-        costs = (costs[:, None] + [c for c, _, _ in each]).ravel()
-        losses = (losses[:, None] + [loss for _, loss, _ in each]).ravel()
+        each = list(options(weight, objective, positions.get(name, (1, 1))))
+        costs = (costs[:, None] + [cost for cost, _ in each]).ravel()
+        losses = (losses[:, None] + [loss for _, loss in each]).ravel()
     if measure == "parameters":
         costs = costs + sum(p.numel() for p in model.parameters()) - sum(w.numel() for w in sizes.values())
     return losses[costs <= budget].min() if (costs <= budget).any() else None
 
 
 @pytest.mark.parametrize("measure", ["parameters", "flops"])
-@pytest.mark.parametrize("seed", range(6))
-def test_equals_exhaustive_search(measure, seed):
+@pytest.mark.parametrize("objective", ["kept", "discarded"])
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_exhaustive_search(measure, objective, seed):
     model = small(seed)
     found = count(model, SHAPE)
     total = found.parameters if measure == "parameters" else found.flops
     for ratio in (1.0, 1.3, 1.7, 2.2, 3.0):
-        chosen = allocate(model, ratio=ratio, measure=measure, input_shape=SHAPE)
-        best = exhaustive(model, int(total / ratio), measure)
+        limits = {"ratio": ratio, "measure": measure, "input_shape": SHAPE, "objective": objective}
+        chosen = allocate(model, **limits)
+        best = exhaustive(model, int(total / ratio), measure, objective)
         assert chosen.exact
         assert chosen.loss == pytest.approx(best, abs=1e-12)
         assert chosen.lower_bound == chosen.loss
         for method in ("greedy", "uniform"):
-            other = allocate(model, ratio=ratio, measure=measure, input_shape=SHAPE, method=method)
+            other = allocate(model, method=method, **limits)
             assert other.cost <= other.budget
             assert best - 1e-12 <= other.loss
             assert other.lower_bound <= best + 1e-12
@@ -122,12 +128,28 @@ def test_loss_falls_with_the_budget():
 
 def test_loss_bounds_the_error_of_the_truncated_svd():
     model = small(2)
-    chosen = allocate(model, ratio=2.0)
+    chosen = allocate(model, ratio=2.0, objective="discarded")
     for name, ranks in chosen.ranks.items():
         weight = model.get_submodule(name).weight.detach().double()
         if isinstance(ranks, tuple):
             relative = truncated_hosvd(weight, ranks).residual ** 2 / float(weight.square().sum())
             assert relative <= chosen.losses[name] + 1e-12
+
+
+def test_no_layer_is_given_up_for_the_product_of_what_is_kept():
+    """On flat spectra the sum of the discarded shares is least where some layers lose nearly all of theirs."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Conv2d(*sizes, 3, bias=False) for sizes in [(16, 16), (16, 16), (16, 64), (64, 64)]))
+    summed, product = (allocate(model, ratio=8, objective=each) for each in ("discarded", "kept"))
+    given_up = [max(model_loss(model, chosen).values()) for chosen in (summed, product)]
+    assert given_up[0] > 0.9 > given_up[1]
+
+
+def model_loss(model, chosen):
+    """Share of the energy that each layer loses when it is projected."""
+    weights = {name: model.get_submodule(name).weight.detach() for name in chosen.ranks}
+    lost_energy = {name: (project(weights[name], ranks) - weights[name]).norm() for name, ranks in chosen.ranks.items()}
+    return {name: float(lost_energy[name] / weights[name].norm()) ** 2 for name in weights}
 
 
 def test_ratio_one_changes_nothing():
@@ -175,6 +197,7 @@ def test_smallest_budget_that_is_said_is_possible():
         ({"budget": 2.5}, "positive integer"),
         ({"ratio": 2, "measure": "bytes"}, "parameters, flops"),
         ({"ratio": 2, "method": "best"}, "dynamic, greedy, uniform"),
+        ({"ratio": 2, "objective": "best"}, "kept, discarded"),
         ({"ratio": 2, "measure": "flops"}, "needs input_shape"),
         ({"ratio": 2, "keep": ["9"]}, "no such module"),
         ({"ratio": 2, "minimum": {"1": 2}}, "minimum names '1'"),

@@ -22,7 +22,7 @@ from .choices import Front, best_choice, multiplier_bound
 from .counting import count, parameters_of
 from .fronts import Setting, layer_front, ranks_of
 from .greedy import grow
-from .spectrum import LayerSpectrum, spectra
+from .spectrum import OBJECTIVES, LayerSpectrum, spectra
 from .tucker import Ranks
 
 MEASURES = ("parameters", "flops")
@@ -49,8 +49,10 @@ class Allocation:
         What it costs with these ranks; never above the budget.
     dense_cost : int
         What it costs uncompressed.
+    objective : str
+        "kept" or "discarded".
     losses : dict of str to float
-        Discarded share of the energy of each layer, by the bound of :mod:`convexadv.compress.spectrum`.
+        What each layer loses, in that formula of :mod:`convexadv.compress.spectrum`.
     loss : float
         Their sum, each with its importance.
     lower_bound : float
@@ -71,6 +73,7 @@ class Allocation:
     ranks: dict[str, Ranks]
     method: str
     measure: str
+    objective: str
     budget: int
     cost: int
     dense_cost: int
@@ -96,6 +99,7 @@ def allocate(
     ratio: float | None = None,
     budget: int | None = None,
     measure: str = "parameters",
+    objective: str = "kept",
     input_shape: tuple[int, ...] | None = None,
     method: str = "dynamic",
     keep: Iterable[str] = (),
@@ -116,6 +120,10 @@ def allocate(
         Parameters or multiply-adds of the whole compressed model.
     measure : {"parameters", "flops"}
         What is counted; "flops" are multiply-adds for one sample.
+    objective : {"kept", "discarded"}
+        What is lost with the ranks of a layer, the formulas of :mod:`convexadv.compress.spectrum`: "kept" makes the product
+        of the kept shares of energy of all layers as large as possible, "discarded" the sum of the discarded ones as small
+        as possible, which may give whole layers up.
     input_shape : tuple of int, optional
         Shape of one sample, needed for "flops".
     method : {"dynamic", "greedy", "uniform"}
@@ -153,11 +161,10 @@ def allocate(
     >>> sorted(found.ranks), found.cost <= found.budget == found.dense_cost // 4, found.exact
     (['0', '2'], True, True)
     """
-    if measure not in MEASURES or method not in METHODS:
-        raise InputError(
-            f"measure must be one of {', '.join(MEASURES)} and method one of {', '.join(METHODS)}, "
-            f"got {measure!r} and {method!r}."
-        )
+    given = (("measure", measure, MEASURES), ("method", method, METHODS), ("objective", objective, OBJECTIVES))
+    for what, name, names in given:
+        if name not in names:
+            raise InputError(f"{what} must be one of {', '.join(names)}, got {name!r}.")
     if measure == "flops" and input_shape is None:
         raise InputError('measure="flops" needs input_shape, the shape of one sample, e.g. (3, 32, 32).')
     known = dict(spectra(model, input_shape, keep) if layers is None else layers)
@@ -169,7 +176,7 @@ def allocate(
     total = parameters_of(model) if measure == "parameters" else count(model, input_shape).flops  # type: ignore[arg-type]
     fixed = total - sum(layer.dense_cost(measure) for layer in known.values())
     limit = _limit(ratio, budget, total)
-    settings = _settings(known, minimum, dense, importance or {})
+    settings = _settings(known, minimum, dense, importance or {}, objective)
     fronts = [layer_front(setting, measure) for setting in settings]
     smallest = fixed + sum(int(front.costs[0]) for front in fronts)
     if limit < smallest:
@@ -180,10 +187,10 @@ def allocate(
     found = _METHODS[method](settings, fronts, measure, limit - fixed)
     ranks = dict(zip(known, found.ranks, strict=True))
     cost = fixed + sum(known[name].cost(choice, measure) for name, choice in ranks.items())
-    losses = {name: known[name].loss(choice) for name, choice in ranks.items()}
+    losses = {name: known[name].loss(choice, objective) for name, choice in ranks.items()}
     loss = sum(setting.importance * losses[setting.layer.name] for setting in settings)
     return Allocation(
-        ranks, method, measure, limit, cost, total, losses, loss, min(found.lower_bound, loss), found.exact
+        ranks, method, measure, objective, limit, cost, total, losses, loss, min(found.lower_bound, loss), found.exact
     )
 
 
@@ -258,7 +265,11 @@ def _limit(ratio: Any, budget: Any, total: int) -> int:
 
 
 def _settings(
-    known: dict[str, LayerSpectrum], minimum: Minimum, dense: bool | Iterable[str], importance: Mapping[str, float]
+    known: dict[str, LayerSpectrum],
+    minimum: Minimum,
+    dense: bool | Iterable[str],
+    importance: Mapping[str, float],
+    objective: str,
 ) -> list[Setting]:
     free = (
         set(known) if dense is True else set() if dense is False else set([dense] if isinstance(dense, str) else dense)
@@ -277,6 +288,7 @@ def _settings(
             _smallest(layer, named.get(name, 1) if isinstance(minimum, Mapping) else minimum),
             name in free,
             float(importance.get(name, 1.0)),
+            objective,
         )
         for name, layer in known.items()
     ]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .choices import Front, pareto
-from .spectrum import LayerSpectrum, tails
+from .spectrum import LayerSpectrum, losses_of
 from .tucker import Ranks
 
 _DENSE = (-1, -1)
@@ -23,6 +23,8 @@ class Setting(NamedTuple):
     """Whether it may stay as it is."""
     importance: float
     """Factor of its loss."""
+    objective: str
+    """Formula of its loss."""
 
 
 def layer_front(setting: Setting, measure: str, most: float = np.inf) -> Front:
@@ -72,7 +74,7 @@ def ranks_of(label: np.ndarray) -> Ranks:
 def _matrix_options(setting: Setting, measure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     layer = setting.layer
     rank = np.arange(setting.smallest[0], min(layer.shape) + 1)
-    left = tails(layer.outer if layer.shape[0] <= layer.shape[1] else layer.inner)
+    left = losses_of(layer.shorter, setting.objective)
     return rank * layer.cost(1, measure), left[rank], np.stack([rank, 0 * rank], 1)
 
 
@@ -80,7 +82,8 @@ def _kernel_options(setting: Setting, measure: str) -> tuple[np.ndarray, np.ndar
     layer = setting.layer
     outer, inner = (np.arange(low, high + 1) for low, high in zip(setting.smallest, layer.shape, strict=True))
     costs = layer.costs(outer, inner, measure)
-    losses = tails(layer.outer)[outer][:, None] + tails(layer.inner)[inner]
+    left = [losses_of(shares, setting.objective) for shares in (layer.outer, layer.inner)]
+    losses = left[0][outer][:, None] + left[1][inner]
     fits = (inner <= layer.window * outer[:, None]) & (outer[:, None] <= layer.window * inner)
     full = (outer[:, None] == layer.shape[0]) & (inner == layer.shape[1])
     rows, columns = np.nonzero(fits & ~full)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 from .fronts import Setting
-from .spectrum import tails
+from .spectrum import losses_of
 from .tucker import Ranks
 
 _Move = tuple[float, int, Ranks, int]
@@ -52,8 +52,8 @@ class _Grower:
     def __init__(self, setting: Setting, measure: str, cost: int, ranks: Ranks):
         self.setting, self.measure, self.cost, self.ranks = setting, measure, cost, ranks
         layer = setting.layer
-        self.outer, self.inner = tails(layer.outer).tolist(), tails(layer.inner).tolist()
-        self.shorter = self.outer if layer.shape[0] <= layer.shape[1] else self.inner
+        sides = (layer.outer, layer.inner, layer.shorter)
+        self.outer, self.inner, self.shorter = (losses_of(each, setting.objective).tolist() for each in sides)
 
     def best(self, position: int, left: int) -> _Move | None:
         """The move with the best ratio among those that gain something and fit."""

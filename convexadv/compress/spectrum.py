@@ -1,10 +1,14 @@
 r"""What competes for the budget: the spectra of every layer, and what a choice of ranks costs and loses.
 
-    loss(R_out, R_in) = (sum_{j > R_out} s_out_j^2 + sum_{j > R_in} s_in_j^2) / ||W||^2
+    discarded:  d_out + d_in                          d = sum_{j > R} s_j^2 / ||W||^2
+    kept:       -log(1 - d_out) - log(1 - d_in)
 
-with the singular values of both channel unfoldings: the bound of the squared error of the truncated higher-order SVD (De
-Lathauwer, De Moor, Vandewalle 2000), relative to the layer because batch norm makes the scale of a layer meaningless. Of a
-matrix it is the squared error itself, which is counted once. Costs, per group, with k = kh kw:
+with the singular values s of both channel unfoldings, relative to the layer because batch norm makes its scale
+meaningless; of a matrix, which has one spectrum, one term. ``discarded`` bounds the squared error of the truncated
+higher-order SVD (De Lathauwer, De Moor, Vandewalle 2000). Its sum over layers gives layers up: one that has lost nearly all
+can lose no more. ``kept`` agrees with it to first order; its sum over layers is minus the logarithm of the product of all
+shares kept, as a signal passes the layers one after the other, and no layer can be given up. Costs, per group, with k = kh
+kw:
 
     C_in R_in [R_in < C_in]  +  k R_in R_out  +  R_out C_out [R_out < C_out]
 
@@ -25,6 +29,10 @@ from torch import nn
 from ..errors import InputError
 from .counting import LayerCount, count
 from .tucker import Ranks
+
+OBJECTIVES = ("kept", "discarded")
+_LEAST = 1e-12
+"""A side that keeps less than this share counts as if it kept so much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,13 +129,15 @@ class LayerSpectrum:
         last = np.where(outer < C_out, outer * (C_out * after), 0)
         return self.groups * (first + last[:, None] + (self.window * after) * outer[:, None] * inner)
 
-    def loss(self, ranks: Ranks) -> float:
-        """Share of the energy that is discarded, in the formula above.
+    def loss(self, ranks: Ranks, objective: str = "discarded") -> float:
+        """What is lost with these ranks, by the formulas above.
 
         Parameters
         ----------
         ranks : (R_out, R_in), int or "dense"
             The ranks.
+        objective : {"kept", "discarded"}
+            Which formula.
 
         Returns
         -------
@@ -136,8 +146,14 @@ class LayerSpectrum:
         if isinstance(ranks, str):
             return 0.0
         if isinstance(ranks, int):
-            return float(tails(self.outer if len(self.outer) <= len(self.inner) else self.inner)[ranks])
-        return float(tails(self.outer)[ranks[0]] + tails(self.inner)[ranks[1]])
+            return float(losses_of(self.shorter, objective)[ranks])
+        outer, inner = (losses_of(each, objective) for each in (self.outer, self.inner))
+        return float(outer[ranks[0]] + inner[ranks[1]])
+
+    @property
+    def shorter(self) -> np.ndarray:
+        """The spectrum of a matrix, without the zeros of its longer side."""
+        return self.outer if len(self.outer) <= len(self.inner) else self.inner
 
     def positions(self, measure: str) -> tuple[int, int]:
         """Positions that weigh the cost of the first and of the other factors.
@@ -154,19 +170,23 @@ class LayerSpectrum:
         return (self.before, self.after) if measure == "flops" else (1, 1)
 
 
-def tails(shares: np.ndarray) -> np.ndarray:
-    """Sum what is discarded at every rank: entry r is the sum of shares[r:].
+def losses_of(shares: np.ndarray, objective: str) -> np.ndarray:
+    """Compute what one side loses at every rank.
 
     Parameters
     ----------
     shares : array (n,)
         Squared singular values, largest first.
+    objective : {"kept", "discarded"}
+        Which formula of the module.
 
     Returns
     -------
     array (n + 1,)
+        Entry r is that of rank r, which discards shares[r:].
     """
-    return np.append(np.cumsum(shares[::-1])[::-1], 0.0)
+    discarded = np.append(np.cumsum(shares[::-1])[::-1], 0.0)
+    return discarded if objective == "discarded" else -np.log(np.clip(1.0 - discarded, _LEAST, 1.0))
 
 
 def spectra(
