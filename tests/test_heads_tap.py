@@ -157,6 +157,7 @@ def test_told_by_name():
         (nn.Sequential(nn.Linear(4, 4), Pair()), (5, 4), None, "returns a tuple"),
         ("model", (5, 4), None, "torch module is needed"),
         (nn.Linear(4, 4), (5, 4), None, "single Linear"),
+        (nn.Sequential(nn.Linear(4, 4)), (5, 3), None, r"does not run on inputs of shape \(5, 3\)"),
     ],
 )
 def test_what_has_no_feature_is_a_sentence(model, shape, at, message):

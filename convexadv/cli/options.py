@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from . import texts
+from . import robustify_options, texts
 from .models import MODELS
 from .values import count, count_or_zero, finite, fraction, non_negative, positive
 
@@ -317,6 +317,15 @@ def add_attack(parser: argparse.ArgumentParser) -> None:
     _json(output)
 
 
+def add_robustify(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``robustify``."""
+    _data(parser)
+    robustify_options.add_model(parser)
+    robustify_options.add_head(parser)
+    robustify_options.add_choice(parser)
+    robustify_options.add_files(parser)
+
+
 def add_solvers(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``solvers``."""
     _json(parser)
@@ -400,6 +409,7 @@ VERBS: dict[str, tuple[str, texts.Details, Callable[[argparse.ArgumentParser], N
     "certify": ("accuracy that is proven against attacks, against the radius", texts.CERTIFY, add_certify),
     "verify": ("check a certificate file again, with NumPy only", texts.VERIFY, add_verify),
     "attack": ("write adversarial points for a model", texts.ATTACK, add_attack),
+    "robustify": ("a certified robust head for a trained deep model", texts.ROBUSTIFY, add_robustify),
     "solvers": ("what is installed and licensed, and why not", texts.SOLVERS, add_solvers),
     "demo": ("standard against robust training on real data: models, tables, plots", texts.DEMO, add_demo),
 }

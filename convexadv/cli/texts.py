@@ -95,6 +95,23 @@ examples:
       do the points fool another model too?
 """,
 )
+ROBUSTIFY = Details(
+    """\
+Replace the last layers of a trained classifier by a two-layer network that is trained, against an adversary in
+the space of the features, to the global optimum of its convex programme. Of several settings the one is taken
+whose whole model is most accurate under attack on held-out rows. The model's own file is not changed. With
+--model package.module:function that code of yours is imported and runs; files of weights never run code.
+""",
+    """\
+examples:
+  convexadv robustify cifar10 --weights resnet.safetensors --attack-radius 0.0078 --bounds 0 1
+  convexadv robustify cifar10 --weights resnet.safetensors --radius 0.05 0.1 0.2 --beta 0.1 0.03 0.01 \\
+      --attack-radius 0.0078 --bounds 0 1 --ball movement --out head.safetensors --report report.json
+      nine settings, the ball shaped to how the features move under the attack
+  convexadv robustify digits --model nets:small --weights small.pt --at features --head relu --gates 50 --rows 500
+      your own architecture, from nets.py in the working folder
+""",
+)
 SOLVERS = Details(
     "What can solve a problem on this machine, and why the rest cannot.\n",
     """\

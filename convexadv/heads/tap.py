@@ -96,8 +96,7 @@ def find_tap(model: torch.nn.Module, x: torch.Tensor, at: str | None = None) -> 
         )
     if at is not None:
         _check_name(model, at)
-    with evaluation_mode(model):
-        record = trace(model, x)
+    record = _traced(model, x)
     scores = _score_shape(record.output, len(x))
     if at is not None:
         call = _only_call(record, at)
@@ -105,6 +104,15 @@ def find_tap(model: torch.nn.Module, x: torch.Tensor, at: str | None = None) -> 
     chain = _final_chain(record)
     shape = _row_shape(chain[0].value, f"The input of {chain[0].name}", len(x))
     return Tap(chain[0].name, "input", shape, scores, tuple(call.name for call in chain))
+
+
+def _traced(model: torch.nn.Module, x: torch.Tensor) -> Trace:
+    try:
+        with evaluation_mode(model):
+            return trace(model, x)
+    except (RuntimeError, IndexError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the model does not run on inputs of shape {tuple(x.shape)}: {reason}") from error
 
 
 def _check_name(model: torch.nn.Module, at: str) -> None:

@@ -1,0 +1,90 @@
+"""``convexadv robustify``: a certified robust head for a trained model; head, whole model and report as files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from safetensors.torch import save as to_bytes
+
+from .. import __version__
+from .._atomic import atomic_write
+from ..files import save
+from ..heads import Robustified, robustify
+from .data import check_labels, files_read, read_data
+from .exit_codes import ExitCode
+from .output import check_targets, say, to_json
+from .torch_models import read_model, shaped
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Make a head for the model that the arguments name."""
+    targets = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in ("out", "out_model", "report")}
+    check_targets(targets, inputs=[*files_read(arguments), *([arguments.weights] if arguments.weights else [])])
+    model = read_model(arguments.model, arguments.weights, arguments.settings)
+    if arguments.device is not None:
+        model = model.to(arguments.device)
+    data = read_data(arguments.data, arguments.target)
+    check_labels(data.y)
+    X = shaped(data.X, arguments.shape, arguments.data)
+    made = robustify(model, (X, data.y), arguments.head, arguments.at, **_settings(arguments))
+    report = _write(arguments, made)
+    if arguments.json:
+        say(to_json(report))
+    else:
+        say(str(made.report))
+        for name, path in report["files"].items():
+            if path is not None:
+                say(f"{name:<11} {path}")
+    return ExitCode.OK if made.solution.status.ok else ExitCode.NOT_CERTIFIED
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    single = {name: _one(getattr(arguments, name)) for name in ("radius", "beta")}
+    return {
+        **single,
+        "n_gates": None if arguments.gates is None else _one(arguments.gates),
+        "ball": arguments.ball,
+        "scaling": None if arguments.scaling == "none" else arguments.scaling,
+        "loss": arguments.loss,
+        "multiclass": arguments.multiclass,
+        "rows": arguments.rows,
+        "extra": "attacked" if arguments.extra_attacked else None,
+        "validation": arguments.validation or None,
+        "attack_radius": arguments.attack_radius,
+        "attack_norm": arguments.attack_norm,
+        "attack_steps": arguments.steps,
+        "attack_restarts": arguments.restarts,
+        "bounds": None if arguments.bounds is None else tuple(arguments.bounds),
+        "batch_size": arguments.batch_size,
+        "cache": arguments.cache,
+        "tol": arguments.tol,
+        "time_limit": arguments.time_limit,
+        "device": arguments.device,
+        "random_state": arguments.seed,
+    }
+
+
+def _one(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values
+
+
+def _write(arguments: argparse.Namespace, made: Robustified) -> dict[str, Any]:
+    """The files, and the report with their names."""
+    files = {"head": arguments.out, "model": arguments.out_model, "report": arguments.report}
+    report = {"version": __version__, **made.report.to_dict(), "files": files}
+    about = {"model": arguments.model, "weights": arguments.weights, "data": arguments.data}
+    save(made.head, arguments.out, **about, **made.report.to_dict())
+    if arguments.out_model is not None:
+        tap = made.model.backbone.tap
+        header = {
+            "convexadv-headed": json.dumps({"version": __version__, "tap": str(tap), "at": arguments.at, **about})
+        }
+        state = {name: value.detach().cpu().contiguous() for name, value in made.model.state_dict().items()}
+        with atomic_write(arguments.out_model, "wb") as file:
+            file.write(to_bytes(state, header))
+    if arguments.report is not None:
+        with atomic_write(arguments.report) as file:
+            file.write(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    return report
