@@ -18,6 +18,7 @@ numpydoc_validation_checks = {"PR01", "PR02"}
 # Results are described by their attributes; scikit-learn's methods take X, y and sample_weight.
 numpydoc_validation_exclude = {
     r"\.(OptimalityCertificate|Solution|Status|AttackResult|RobustnessCertificate|RegularisationPath|Verification|Dataset|Scaling)$",
+    r"\.(Robustified|HeadReport|Tap|MaskingReport|MarginSurface|ModelCertificate|LipschitzBound)$",
     r"\.set_\w+_request$",
     r"\.(fit|predict|score|decision_function|predict_proba)$",
 }
