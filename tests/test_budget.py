@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from convexadv.compress.budget import allocate
-from convexadv.compress.choices import Front, best_choice, multiplier_bound, pareto
-from convexadv.compress.convert import factorise_model
-from convexadv.compress.counting import count
-from convexadv.compress.spectrum import spectra
-from convexadv.compress.tucker import project, truncated_hosvd
+from convexadv.compression.budget import allocate
+from convexadv.compression.choices import Front, best_choice, multiplier_bound, pareto
+from convexadv.compression.convert import factorise_model
+from convexadv.compression.counting import count
+from convexadv.compression.spectrum import spectra
+from convexadv.compression.tucker import project, truncated_hosvd
 from convexadv.errors import InputError
 
 SHAPE = (3, 6, 6)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from convexadv.compress.counting import count
-from convexadv.compress.folding import FoldedBatchNorm, fold_batch_norm
-from convexadv.compress.layers import factorise
+from convexadv.compression.counting import count
+from convexadv.compression.folding import FoldedBatchNorm, fold_batch_norm
+from convexadv.compression.layers import factorise
 from convexadv.errors import InputError
 
 

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 import convexadv as ca
-from convexadv.compress.budget import allocate
-from convexadv.compress.convert import factorise_model, merge_model
-from convexadv.compress.counting import count
-from convexadv.compress.files import load_factorised, save_factorised
-from convexadv.compress.folding import fold_batch_norm
-from convexadv.compress.latency import measure_latency
-from convexadv.compress.layers import LowRankLinear, TuckerConv2d
-from convexadv.compress.report import compression_report
+from convexadv.compression.budget import allocate
+from convexadv.compression.convert import factorise_model, merge_model
+from convexadv.compression.counting import count
+from convexadv.compression.files import load_factorised, save_factorised
+from convexadv.compression.folding import fold_batch_norm
+from convexadv.compression.latency import measure_latency
+from convexadv.compression.layers import LowRankLinear, TuckerConv2d
+from convexadv.compression.report import compression_report
 from convexadv.errors import FileFormatError, InputError
 
 SHAPE = (3, 8, 8)

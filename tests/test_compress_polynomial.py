@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import convexadv as ca
-from convexadv.compress.polynomial import output_bounds, prune
+from convexadv.compression.polynomial import output_bounds, prune
 from convexadv.errors import InputError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from convexadv.compress.tucker import low_rank, project, truncated_hosvd, tucker2
+from convexadv.compression.tucker import low_rank, project, truncated_hosvd, tucker2
 from convexadv.errors import InputError
 
 

@@ -224,7 +224,7 @@ def spectra(
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import spectra
+    >>> from convexadv.compression import spectra
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
     >>> model[0].weight.data = torch.diag(torch.tensor([2.0, 1.0, 1.0]))
     >>> {name: layer.outer.round(3).tolist() for name, layer in spectra(model).items()}

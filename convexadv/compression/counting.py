@@ -94,7 +94,7 @@ def count(model: nn.Module, input_shape: tuple[int, ...]) -> ModelCount:
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import count
+    >>> from convexadv.compression import count
     >>> found = count(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), (3, 32, 32))
     >>> found.parameters, found.flops == 3 * 8 * 9 * 30 * 30
     (224, True)

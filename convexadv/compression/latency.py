@@ -102,7 +102,7 @@ def measure_latency(
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import measure_latency
+    >>> from convexadv.compression import measure_latency
     >>> found = measure_latency({"a": torch.nn.Linear(4, 4), "b": torch.nn.ReLU()}, torch.ones(1, 4), repeats=5)
     >>> len(found.seconds["a"]), found.threads, found.median("b") > 0
     (5, 1, True)

@@ -133,7 +133,7 @@ def compression_report(
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import compression_report, factorise_model
+    >>> from convexadv.compression import compression_report, factorise_model
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3, bias=False))
     >>> report = compression_report(model, factorise_model(model, {"0": (4, 4)}), (16, 8, 8))
     >>> report.parameters, report.layers[0].ranks

@@ -130,7 +130,7 @@ def prune(
     --------
     >>> import numpy as np
     >>> import convexadv as ca
-    >>> from convexadv.compress import prune
+    >>> from convexadv.compression import prune
     >>> network = ca.PolynomialNetwork([[1.0, 0.0], [0.0, 1.0]], [2.0, 0.001], classes=[0, 1])
     >>> found = prune(network, 1, np.array([[3.0, 1.0]]), [1], radius=0.5)
     >>> found.network.n_neurons, bool(abs(found.report.change[0]) <= found.report.bound[0])

@@ -42,7 +42,7 @@ def factorise_model(
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import factorise_model
+    >>> from convexadv.compression import factorise_model
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 1))
     >>> [type(layer).__name__ for layer in factorise_model(model, {"0": (3, 2)})]
     ['TuckerConv2d', 'ReLU', 'Conv2d']
@@ -76,7 +76,7 @@ def merge_model(model: nn.Module) -> nn.Module:
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import factorise_model, merge_model
+    >>> from convexadv.compression import factorise_model, merge_model
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
     >>> [type(layer).__name__ for layer in merge_model(factorise_model(model, {"0": (3, 2)}))]
     ['Conv2d', 'ReLU']

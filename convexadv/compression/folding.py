@@ -54,7 +54,7 @@ def fold_batch_norm(model: nn.Module, probe: torch.Tensor | None = None) -> nn.M
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import fold_batch_norm
+    >>> from convexadv.compression import fold_batch_norm
     >>> fold_batch_norm(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, bias=False), torch.nn.BatchNorm2d(8)))
     Sequential(
       (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))

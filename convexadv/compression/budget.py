@@ -52,7 +52,7 @@ class Allocation:
     objective : str
         "kept" or "discarded".
     losses : dict of str to float
-        What each layer loses, in that formula of :mod:`convexadv.compress.spectrum`.
+        What each layer loses, in that formula of :mod:`convexadv.compression.spectrum`.
     loss : float
         Their sum, each with its importance.
     lower_bound : float
@@ -63,7 +63,7 @@ class Allocation:
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import allocate
+    >>> from convexadv.compression import allocate
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 3))
     >>> best, greedy = (allocate(model, ratio=4, method=method) for method in ("dynamic", "greedy"))
     >>> best.gap == 0.0, greedy.loss >= best.loss, greedy.loss - best.loss <= greedy.gap
@@ -121,7 +121,7 @@ def allocate(
     measure : {"parameters", "flops"}
         What is counted; "flops" are multiply-adds for one sample.
     objective : {"kept", "discarded"}
-        What is lost with the ranks of a layer, the formulas of :mod:`convexadv.compress.spectrum`: "kept" makes the product
+        What is lost with the ranks of a layer, formulas of :mod:`convexadv.compression.spectrum`: "kept" makes the product
         of the kept shares of energy of all layers as large as possible, "discarded" the sum of the discarded ones as small
         as possible, which may give whole layers up.
     input_shape : tuple of int, optional
@@ -154,7 +154,7 @@ def allocate(
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import allocate
+    >>> from convexadv.compression import allocate
     >>> _ = torch.manual_seed(0)
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 3))
     >>> found = allocate(model, ratio=4)

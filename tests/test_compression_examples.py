@@ -1,4 +1,4 @@
-"""Every name of convexadv.compress has an example that prints what it says."""
+"""Every name of convexadv.compression has an example that prints what it says."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import inspect
 
 import pytest
 
-from convexadv import compress
+from convexadv import compression
 
 
-@pytest.mark.parametrize("name", compress.__all__)
+@pytest.mark.parametrize("name", compression.__all__)
 def test_example_prints_what_it_says(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = inspect.cleandoc(getattr(compress, name).__doc__)
+    text = inspect.cleandoc(getattr(compression, name).__doc__)
     test = doctest.DocTestParser().get_doctest(text, {}, name, name, 0)
     assert any(example.want for example in test.examples)
     said: list[str] = []

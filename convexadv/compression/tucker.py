@@ -79,7 +79,7 @@ def tucker2(
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import tucker2
+    >>> from convexadv.compression import tucker2
     >>> kernel = torch.eye(3).reshape(3, 3, 1, 1) * torch.tensor([3.0, 2.0, 1.0]).reshape(3, 1, 1, 1)
     >>> found = tucker2(kernel, (2, 2))  # without the entry 1
     >>> tuple(found.core.shape), round(found.residual, 6)
@@ -125,7 +125,7 @@ def truncated_hosvd(weight: torch.Tensor, ranks: tuple[int, int], order: str | N
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import truncated_hosvd, tucker2
+    >>> from convexadv.compression import truncated_hosvd, tucker2
     >>> kernel = torch.randn(8, 8, 3, 3, generator=torch.Generator().manual_seed(0))
     >>> tucker2(kernel, (3, 3)).residual < truncated_hosvd(kernel, (3, 3)).residual
     True
@@ -170,7 +170,7 @@ def low_rank(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tenso
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import low_rank
+    >>> from convexadv.compression import low_rank
     >>> left, right, residual = low_rank(torch.diag(torch.tensor([3.0, 2.0, 1.0])), 2)
     >>> tuple(left.shape), round(residual, 6)
     ((3, 2), 1.0)
@@ -211,7 +211,7 @@ def project(weight: torch.Tensor, ranks: Ranks, groups: int = 1, *, tolerance: f
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import project
+    >>> from convexadv.compression import project
     >>> project(torch.diag(torch.tensor([3.0, 2.0, 1.0])), 2).diagonal().round(decimals=4)
     tensor([3., 2., 0.])
     """

@@ -48,7 +48,7 @@ def save_factorised(model: nn.Module, path: str | os.PathLike[str], /, **metadat
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import factorise_model, load_factorised, save_factorised
+    >>> from convexadv.compression import factorise_model, load_factorised, save_factorised
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3))
     >>> save_factorised(factorise_model(model, {"0": (4, 4)}), "small.safetensors", trained_on="nothing")
     >>> again, metadata = load_factorised("small.safetensors", model)
@@ -104,7 +104,7 @@ def load_factorised(path: str | os.PathLike[str], model: nn.Module) -> tuple[nn.
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import factorise_model, load_factorised, save_factorised
+    >>> from convexadv.compression import factorise_model, load_factorised, save_factorised
     >>> model = torch.nn.Sequential(torch.nn.Linear(16, 32))
     >>> small = factorise_model(model, {"0": 3})
     >>> save_factorised(small, "small.safetensors")

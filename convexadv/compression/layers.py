@@ -41,7 +41,7 @@ class TuckerConv2d(nn.Sequential):
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import TuckerConv2d
+    >>> from convexadv.compression import TuckerConv2d
     >>> layer = TuckerConv2d(torch.nn.Conv2d(64, 128, 3, padding=1), (20, 10))
     >>> [tuple(part.weight.shape) for part in layer]
     [(10, 64, 1, 1), (20, 10, 3, 3), (128, 20, 1, 1)]
@@ -93,7 +93,7 @@ class LowRankLinear(nn.Sequential):
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import LowRankLinear
+    >>> from convexadv.compression import LowRankLinear
     >>> sum(weight.numel() for weight in LowRankLinear(torch.nn.Linear(100, 50), 4).parameters())  # 4 (100 + 50) + 50
     650
     """
@@ -176,7 +176,7 @@ def factorise(
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import factorise
+    >>> from convexadv.compression import factorise
     >>> convolution = torch.nn.Conv2d(6, 8, 3, padding=1)
     >>> full = factorise(convolution, (8, 6), absorb=False)
     >>> x = torch.rand(1, 6, 5, 5)
@@ -228,7 +228,7 @@ def merge(module: nn.Module) -> nn.Conv2d | nn.Linear:
     Examples
     --------
     >>> import torch
-    >>> from convexadv.compress import factorise, merge
+    >>> from convexadv.compression import factorise, merge
     >>> merge(factorise(torch.nn.Linear(5, 4), 2))
     Linear(in_features=5, out_features=4, bias=True)
     """
