@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import convexadv as ca
-from convexadv.heads import robustify
+from convexadv.heads import check_masking, robustify
 from convexadv.heads.inputs import inputs_of
 from convexadv.heads.scaling import bounded_axes, feature_scaling, movement_axes, scaled_rows
 from convexadv.heads.selection import balanced, split
@@ -137,7 +137,7 @@ def test_report_says_what_was_done(made, tmp_path):
     assert report.tap == "input of hidden (64 features, in place of hidden and out)"
     assert report.tail == "removed from the copy of the model: hidden, out"
     assert report.sizes == {
-        "features": 64, "classes": 10, "training_rows": 600, "extra_rows": 0, "validation_rows": 200,
+        "features": 64, "classes": 10, "available_rows": 600, "training_rows": 600, "extra_rows": 0, "validation_rows": 200,
         "neurons": made.head.n_neurons,
     }  # fmt: skip
     assert set(report.seconds) == {"extraction", "perturbation", "solve", "selection", "total"}
@@ -201,6 +201,7 @@ def test_heads_over_patterns_are_certified_and_chosen(head, kind):
     assert [row["n_gates"] for row in found.report.candidates] == [4, 12]
     assert found.report.gap <= 1e-3
     assert found.report.sizes["training_rows"] == 120
+    assert f"trained on  120 of {found.report.sizes['available_rows']} rows" in str(found.report)
     np.testing.assert_allclose(found.report.class_gaps, [found.report.gap], rtol=1e-6)
     accuracy = (found.model(torch.from_numpy(X)).argmax(1).numpy() == y).mean()
     assert accuracy > 0.9
@@ -340,6 +341,34 @@ def test_data_set_gives_the_same_head_as_arrays(model):
     first, second = (robustify(model, data, beta=0.3, validation=0.2) for data in (dataset, (X[:120], y[:120])))
     assert torch.equal(first.head.neurons, second.head.neurons)
     assert first.report.sizes["validation_rows"] == second.report.sizes["validation_rows"] > 0
+
+
+def test_models_of_low_precision_keep_it():
+    model, (X, y) = trained(outputs=2, classes=2, epochs=2).bfloat16(), digits(2)
+    found = robustify(model, (X, y), beta=0.1, attack_radius=0.05, attack_steps=3, bounds=BOX)
+    scores = found.model(torch.from_numpy(X).bfloat16())
+    assert scores.dtype == torch.bfloat16
+    assert found.model.head.neurons.dtype == torch.float32
+    assert (scores.argmax(1).numpy() == y).mean() > 0.95
+    assert found.report.gap <= 1e-3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_model_on_a_card_gives_the_head_of_the_cpu(model, tmp_path):
+    import copy
+
+    X, y = digits()
+    settings = {"beta": 0.3, "tol": 1e-4, "attack_radius": 0.1, "attack_steps": 3, "bounds": BOX, "ball": "movement"}
+    card = copy.deepcopy(model).cuda()
+    there = robustify(card, (X[:200], y[:200]), cache=tmp_path / "f.npy", **settings)
+    here = robustify(model, (X[:200], y[:200]), **settings)
+    x = torch.from_numpy(X[1000:1200])
+    assert there.model(x.cuda()).device.type == "cuda"
+    agree = there.model(x.cuda()).argmax(1).cpu() == here.model(x).argmax(1)
+    assert agree.double().mean() > 0.97
+    assert there.report.chosen["objective"] == pytest.approx(here.report.chosen["objective"], rel=1e-2)
+    check_masking(there.model, X[:20], y[:20], 0.1, bounds=BOX, queries=20, draws=5, steps=3)
 
 
 def test_attacks_differentiate_through_the_whole_model(made):

@@ -168,7 +168,9 @@ def _objective(problem: Any, network: Any, outputs: Any, component: int, others:
     kept = np.zeros(network.n_outputs)
     kept[outputs] = 1.0
     coefficients = network.coefficients.detach().cpu().numpy() * kept
-    return problem.objective(network._with(coefficients=coefficients)) - others
+    used = coefficients.any(1)
+    own = network._with(neurons=network.neurons.detach().cpu().numpy()[used], coefficients=coefficients[used])
+    return problem.objective(own) - others
 
 
 def _part(certificate: OptimalityCertificate, component: int) -> OptimalityCertificate:

@@ -24,8 +24,8 @@ class HeadReport:
     tail : str
         What was done with the layers behind the feature.
     sizes : dict
-        features, classes, training_rows (inputs whose features the head was trained on), extra_rows (attacked and
-        augmented ones beside them), validation_rows, neurons.
+        features, classes, available_rows (training inputs), training_rows (those whose features the head was trained
+        on), extra_rows (attacked and augmented ones beside them), validation_rows, neurons.
     scaling : str
         Of the features, in words.
     ball : str
@@ -103,12 +103,13 @@ class HeadReport:
     def __str__(self) -> str:
         sizes = self.sizes
         extra = f" and {sizes['extra_rows']} extra rows" if sizes["extra_rows"] else ""
+        subset = "" if sizes["training_rows"] == sizes["available_rows"] else f" of {sizes['available_rows']}"
         worst = "" if self.class_gaps is None else f", of the worst class {max(self.class_gaps):.1e}"
         lines = [
             ("head", f"{self.head}, {sizes['neurons']} neurons, {sizes['classes']} classes"),
             ("feature", self.tap),
             ("tail", self.tail),
-            ("trained on", f"{sizes['training_rows']} rows{extra}"),
+            ("trained on", f"{sizes['training_rows']}{subset} rows{extra}"),
             ("scaling", self.scaling),
             ("ball", self.ball),
             ("gap", f"{self.gap:.1e}{worst}"),

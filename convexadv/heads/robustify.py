@@ -291,6 +291,7 @@ def _sizes(setup: Setup, sources: Sources, X: Any, network: Network) -> dict[str
     return {
         "features": setup.tap.n_features,
         "classes": len(setup.classes),
+        "available_rows": len(setup.training),
         "training_rows": len(sources.y),
         "extra_rows": X.shape[0] - len(sources.y),
         "validation_rows": 0 if setup.validation is None else len(setup.validation),
