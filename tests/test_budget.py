@@ -109,6 +109,32 @@ def test_the_factored_model_costs_what_was_planned(measure, method):
         assert chosen.budget == int(chosen.dense_cost / ratio)
 
 
+@pytest.mark.parametrize("measure", ["parameters", "flops"])
+@pytest.mark.parametrize("ratio", [1.5, 3.0])
+def test_grouped_repeated_and_token_layers_cost_what_was_planned(measure, ratio):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.grouped = nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=2)
+            self.twice, self.tokens = nn.Conv2d(12, 12, 3, padding=1), nn.Linear(12, 10)
+
+        def forward(self, x):
+            x = self.twice(self.twice(self.grouped(x)))
+            return self.tokens(x.flatten(2).transpose(1, 2))
+
+    torch.manual_seed(0)
+    model = Model()
+    chosen = allocate(model, ratio=ratio, measure=measure, input_shape=(8, 9, 9))
+    found = count(factorise_model(model, chosen), (8, 9, 9))
+    assert (found.parameters if measure == "parameters" else found.flops) == chosen.cost <= chosen.budget
+    assert set(chosen.ranks.values()) != {"dense"}
+
+
+def test_a_factored_model_has_its_other_layers_compressed():
+    model = factorise_model(small(), {"0": (2, 3)})
+    assert list(spectra(model)) == ["3", "4", "6"]
+
+
 def test_greedy_is_not_optimal_and_says_how_far_it_may_be():
     pairs = [
         [allocate(small(seed), ratio=2.0, method=method) for method in ("greedy", "dynamic")] for seed in range(20)

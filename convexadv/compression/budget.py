@@ -161,8 +161,11 @@ def allocate(
     >>> sorted(found.ranks), found.cost <= found.budget == found.dense_cost // 4, found.exact
     (['0', '2'], True, True)
     """
-    given = (("measure", measure, MEASURES), ("method", method, METHODS), ("objective", objective, OBJECTIVES))
-    for what, name, names in given:
+    for what, name, names in (
+        ("measure", measure, MEASURES),
+        ("method", method, METHODS),
+        ("objective", objective, OBJECTIVES),
+    ):
         if name not in names:
             raise InputError(f"{what} must be one of {', '.join(names)}, got {name!r}.")
     if measure == "flops" and input_shape is None:
@@ -178,12 +181,7 @@ def allocate(
     limit = _limit(ratio, budget, total)
     settings = _settings(known, minimum, dense, importance or {}, objective)
     fronts = [layer_front(setting, measure) for setting in settings]
-    smallest = fixed + sum(int(front.costs[0]) for front in fronts)
-    if limit < smallest:
-        raise InputError(
-            f"a budget of {limit:,} {measure} was given; the smallest possible one is {smallest:,} (ratio "
-            f"{total / smallest:.4g}), of which {fixed:,} are in layers and parameters that are not factored."
-        )
+    _check_possible(limit, fixed + sum(int(front.costs[0]) for front in fronts), fixed, total, measure)
     found = _METHODS[method](settings, fronts, measure, limit - fixed)
     ranks = dict(zip(known, found.ranks, strict=True))
     cost = fixed + sum(known[name].cost(choice, measure) for name, choice in ranks.items())
@@ -192,6 +190,14 @@ def allocate(
     return Allocation(
         ranks, method, measure, objective, limit, cost, total, losses, loss, min(found.lower_bound, loss), found.exact
     )
+
+
+def _check_possible(limit: int, smallest: int, fixed: int, total: int, measure: str) -> None:
+    if limit < smallest:
+        raise InputError(
+            f"a budget of {limit:,} {measure} was given; the smallest possible one is {smallest:,} (ratio "
+            f"{total / smallest:.4g}), of which {fixed:,} are in layers and parameters that are not factored."
+        )
 
 
 class _Found(NamedTuple):

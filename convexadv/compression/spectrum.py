@@ -28,6 +28,7 @@ from torch import nn
 
 from ..errors import InputError
 from .counting import LayerCount, count
+from .layers import LowRankLinear, TuckerConv2d
 from .tucker import Ranks
 
 OBJECTIVES = ("kept", "discarded")
@@ -271,10 +272,11 @@ def factorable(model: nn.Module, keep: Iterable[str] = ()) -> dict[str, nn.Conv2
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    inside_factored = {id(part) for module in model.modules() if hasattr(module, "ranks") for part in module.modules()}
+    factored = [module for module in model.modules() if isinstance(module, TuckerConv2d | LowRankLinear)]
+    inside = {id(part) for module in factored for part in module.modules()}
     found = {}
     for name, module in model.named_modules():
-        if type(module) not in (nn.Conv2d, nn.Linear) or id(module) in inside_factored:
+        if type(module) not in (nn.Conv2d, nn.Linear) or id(module) in inside:
             continue
         assert isinstance(module, nn.Conv2d | nn.Linear)
         outputs = module.weight.shape[0] // (module.groups if isinstance(module, nn.Conv2d) else 1)
