@@ -70,7 +70,7 @@ def model():
 def made(model):
     X, y = digits()
     settings = {"radius": [0.02, 0.1], "beta": [0.1, 0.02], "validation": (X[1000:1200], y[1000:1200])}
-    return robustify(model, (X[:600], y[:600]), attack_radius=0.1, bounds=BOX, attack_steps=5, **settings)
+    return robustify(model, (X[:300], y[:300]), attack_radius=0.1, bounds=BOX, attack_steps=5, **settings)
 
 
 def test_head_of_a_trained_network_is_certified(made):
@@ -85,7 +85,7 @@ def test_head_of_a_trained_network_is_certified(made):
 def test_gaps_of_classes_are_those_of_two_class_problems(made):
     gaps, total = [], 0.0
     for k, component in enumerate(made.problem.components):
-        y = digits()[1][:600] == k
+        y = digits()[1][:300] == k
         X = np.concatenate([block for _, block in made.problem.rows.blocks()])
         single = ca.PolynomialProblem(X, y, radius=made.problem.radius, beta=made.problem.beta)
         network = made.solution.network
@@ -129,7 +129,7 @@ def test_candidate_with_the_best_attacked_accuracy_is_chosen_and_the_table_can_b
     with torch.no_grad():
         clean = (made.model(torch.from_numpy(X[1000:1200])).argmax(1).numpy() == y[1000:1200]).mean()
     assert report.after["clean"] == pytest.approx(clean)
-    assert clean > 0.9
+    assert clean > 0.8
 
 
 def test_report_says_what_was_done(made, tmp_path):
@@ -137,7 +137,7 @@ def test_report_says_what_was_done(made, tmp_path):
     assert report.tap == "input of hidden (64 features, in place of hidden and out)"
     assert report.tail == "removed from the copy of the model: hidden, out"
     assert report.sizes == {
-        "features": 64, "classes": 10, "available_rows": 600, "training_rows": 600, "extra_rows": 0, "validation_rows": 200,
+        "features": 64, "classes": 10, "available_rows": 300, "training_rows": 300, "extra_rows": 0, "validation_rows": 200,
         "neurons": made.head.n_neurons,
     }  # fmt: skip
     assert set(report.seconds) == {"extraction", "perturbation", "solve", "selection", "total"}
@@ -148,7 +148,7 @@ def test_report_says_what_was_done(made, tmp_path):
     assert read["chosen"] == {**report.chosen}
     text = str(report)
     assert text.count("optimal") == 4
-    assert "trained on  600 rows" in text
+    assert "trained on  300 rows" in text
     assert text.splitlines()[-5].split()[:5] == ["gates", "radius", "beta", "gap", "neurons"]
 
 
@@ -341,6 +341,21 @@ def test_data_set_gives_the_same_head_as_arrays(model):
     first, second = (robustify(model, data, beta=0.3, validation=0.2) for data in (dataset, (X[:120], y[:120])))
     assert torch.equal(first.head.neurons, second.head.neurons)
     assert first.report.sizes["validation_rows"] == second.report.sizes["validation_rows"] > 0
+
+
+@pytest.mark.parametrize("names", [["nought", "one"], ["zero", "one"]])
+def test_labels_of_the_model_are_kept_in_its_order(names):
+    """The second list is not sorted: the scores keep their places, and the head has class numbers."""
+    model, (X, y) = trained(outputs=2, classes=2, epochs=2), digits(2)
+    model.classes = np.array(names)
+    labels = model.classes[y]
+    found = robustify(model, (X, labels), radius=0.05, attack_radius=0.1, bounds=BOX, attack_steps=3)
+    assert found.model.classes is model.classes
+    assert ca.attack(found.model, X, labels, 0.0).success.mean() < 0.05
+    expected = names if names == sorted(names) else [0, 1]
+    assert found.head.classes.tolist() == expected
+    with pytest.raises(ca.InputError, match="two"):
+        robustify(model, (X, np.where(y == 1, "two", names[0])))
 
 
 def test_models_of_low_precision_keep_it():
