@@ -166,7 +166,8 @@ def robustify(
         Inputs at a time.
     cache : path, optional
         A .npy file for the features of the training inputs, and files beside it for attacked and augmented ones; an
-        interrupted extraction goes on where it was. A file for another model, layer or data is an error.
+        interrupted extraction goes on where it was. A file for another model, layer or data is an error; another split
+        or subset (``validation``, ``rows``, ``random_state``) is other data.
     tol : float
         Certified relative gap at which the head is trained enough.
     time_limit : float, optional
