@@ -53,6 +53,8 @@ _HOMES = {
     "Robustified": "heads",
     "HeadReport": "heads",
     "HeadedModel": "heads",
+    "compress": "compression",
+    "Compressed": "compression",
     "InputError": "errors",
     "FileFormatError": "errors",
     "CertificateError": "errors",

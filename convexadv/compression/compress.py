@@ -1,0 +1,249 @@
+"""A trained classifier to a compact robust one: ADMM within one budget, factors, adversarial fine-tuning ([CSTAR])."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from ..errors import InputError
+from ..training import TRADES, Adversarial, Clean, History, Images, OneStep, Settings, train
+from ..training.data import Augmentation
+from ..training.objectives import Objective
+from .admm import ADMM
+from .calibration import calibrate
+from .channel_pruning import Channels, remove_channels
+from .convert import factorise_model
+from .report import CompressionReport, compression_report
+from .targets import LowRank
+
+_LOGGER = logging.getLogger(__name__)
+RATIO = 16.0
+RADIUS = 8 / 255
+ATTACKS = ("onestep", "pgd", "trades", "clean")
+RANKS = {"cstar": "dynamic", "greedy": "greedy", "uniform": "uniform"}
+"""How the ranks of a method are allocated."""
+CHANNELS = ("channels", "channels-uniform")
+METHODS = (*RANKS, *CHANNELS)
+Progress = Callable[[str, dict[str, float]], "bool | None"]
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Result of :func:`compress`.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+        The compact model: of the same class and interface, in evaluation mode.
+    report : CompressionReport
+        Ranks, energy kept, parameters and multiply-adds of every layer, before and after.
+    history : dict of str to list of dict
+        Records of the epochs of the stages "admm" and "tune".
+
+    Examples
+    --------
+    >>> import torch
+    >>> import convexadv as ca
+    >>> from convexadv.models import SmallCNN
+    >>> x, model = torch.rand(32, 1, 8, 8), SmallCNN(width=8, n_classes=2, side=8)
+    >>> made = ca.compress(model, (x, torch.arange(32) % 2), ratio=8, epochs=(1, 0), method="uniform")
+    >>> [layer.name for layer in made.report.layers]
+    ['features.0', 'features.2', 'head.0', 'head.2']
+    """
+
+    model: nn.Module
+    report: CompressionReport
+    history: dict[str, History]
+
+
+def compress(
+    model: nn.Module,
+    data: Any,
+    ratio: float | None = None,
+    *,
+    budget: int | None = None,
+    measure: str = "parameters",
+    attack: str | Objective = "onestep",
+    radius: float = RADIUS,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    epochs: tuple[int, int] = (5, 10),
+    settings: Settings | None = None,
+    augment: Augmentation | None = None,
+    method: str = "cstar",
+    keep: Iterable[str] = (),
+    latency: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
+    resume: bool = False,
+    callback: Progress | None = None,
+) -> Compressed:
+    r"""Compress a trained classifier to one budget for all layers, adversarially trained on the way ([CSTAR]).
+
+    ADMM (:class:`convexadv.compression.ADMM`) trains a copy towards weights of low rank, whose ranks compete for the budget
+    (:func:`convexadv.compression.allocate`); its layers are then factored at the last ranks, the batch norms calibrated, and
+    the factors trained on.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A classifier with Conv2d or Linear layers; not changed.
+    data : Images or (X, y)
+        Inputs, and class numbers 0, 1, ...
+    ratio : float, optional
+        Cost of the model over that of the compact one; 16 if no budget is given.
+    budget : int, optional
+        What the compact model may cost, instead of a ratio.
+    measure : {"parameters", "flops"}
+        What a cost counts; "flops" are multiply-adds for one sample.
+    attack : {"onestep", "pgd", "trades", "clean"} or callable
+        Loss of the training: at points of one step of ascent from a random start, of ten, TRADES, none; or an objective of
+        :mod:`convexadv.training`.
+    radius : float
+        Of the linf attack, in the units of X; not used with "clean" or an objective.
+    bounds : (float, float) or None
+        Box of the inputs, for the attack.
+    epochs : (int, int)
+        Of ADMM and of the fine-tuning; either may be 0.
+    settings : convexadv.training.Settings, optional
+        Of both stages but for ``epochs``; by default rates up to 0.05, and the seed 0.
+    augment : callable, optional
+        Of :func:`convexadv.training.augmentation`.
+    method : {"cstar", "greedy", "uniform", "channels", "channels-uniform"}
+        Ranks by a dynamic programme, greedily, or with the same share for every layer; or removal of whole channels, the
+        baseline: chosen globally, or with the same share of every group.
+    keep : iterable of str
+        Layers, or modules that contain them, that keep their form; with ranks only.
+    latency : bool
+        Whether the report measures latencies.
+    checkpoint : path, optional
+        Checkpoints of the stages are written to ``checkpoint.admm`` and ``checkpoint.tune``.
+    checkpoint_every : float
+        Seconds between two of them.
+    resume : bool
+        Continue from those that exist, to the same bits.
+    callback : callable, optional
+        Gets the stage and the record of every epoch; true ends the stage.
+
+    Returns
+    -------
+    Compressed
+
+    Raises
+    ------
+    InputError
+        If the budget cannot be met, there is nothing to compress, or an argument is none of those listed.
+    FileFormatError
+        If a checkpoint cannot be read or belongs to another run.
+    TrainingError
+        If a loss is not finite any more; the last checkpoints are kept.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import convexadv as ca
+    >>> from convexadv.models import SmallCNN
+    >>> x = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> model = SmallCNN(width=8, n_classes=2, side=8)
+    >>> made = ca.compress(model, (x, (x[:, 0, 0, 0] > 0.5).long()), ratio=4, epochs=(2, 1))
+    >>> before, after = made.report.parameters
+    >>> before / after >= 4, type(made.model).__name__, len(made.history["admm"])
+    (True, 'SmallCNN', 2)
+    """
+    images = data if isinstance(data, Images) else _images(data)
+    objective = _objective(attack, radius, bounds)
+    settings = settings or Settings(learning_rate=0.05)
+    _check_epochs(epochs)
+    if resume and checkpoint is None:
+        raise InputError("resume=True needs the path of a checkpoint: checkpoint=PATH.")
+    shape = tuple(images.x.shape[1:])
+    limits = {"ratio": RATIO if ratio is None and budget is None else ratio, "budget": budget, "measure": measure}
+    target = _target(method, limits, shape, keep)
+    work = copy.deepcopy(model)
+    history: dict[str, History] = {"admm": [], "tune": []}
+
+    def stage(name: str, trained: nn.Module, count: int, coupling: ADMM | None = None) -> None:
+        history[name] = train(
+            trained,
+            images,
+            objective,
+            replace(settings, epochs=count),
+            augment,
+            coupling,
+            checkpoint=None if checkpoint is None else f"{os.fspath(checkpoint)}.{name}",
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            callback=None if callback is None else lambda record: callback(name, record),
+        )
+
+    if epochs[0]:
+        coupling = ADMM(work, target, replace(settings, epochs=epochs[0]), images.n_batches(settings.batch_size))
+        stage("admm", work, epochs[0], coupling)
+    else:
+        target.choose(work, {name: weight.detach() for name, weight in target.weights(work).items()})
+    made = _converted(work, target)
+    calibrate(
+        made,
+        images,
+        objective,
+        augment=augment,
+        batch_size=settings.batch_size,
+        random_state=settings.random_state,
+    )
+    if epochs[1]:
+        stage("tune", made, epochs[1])
+    report = compression_report(model, made, shape, latency=latency)
+    _LOGGER.info("%d of %d parameters", report.parameters[1], report.parameters[0])
+    return Compressed(made.eval(), report, history)
+
+
+def _target(method: str, limits: dict[str, Any], shape: tuple[int, ...], keep: Iterable[str]) -> LowRank | Channels:
+    if method in RANKS:
+        return LowRank(**limits, input_shape=shape, method=RANKS[method], keep=keep)
+    if method not in CHANNELS:
+        raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
+    if tuple(keep):
+        raise InputError(f"keep is for ranks; channels that layers share cannot be kept of one, as {method!r} would.")
+    return Channels(shape, **limits, uniform=method == "channels-uniform")
+
+
+def _converted(model: nn.Module, target: LowRank | Channels) -> nn.Module:
+    """The compact model at the ranks or channels that were chosen last."""
+    if isinstance(target, LowRank):
+        return factorise_model(model, target.ranks)
+    return remove_channels(model, target.graph(model), target.masks)
+
+
+def _objective(attack: Any, radius: float, bounds: tuple[float, float] | None) -> Objective:
+    if callable(attack):
+        return attack
+    choices: dict[str, Callable[[], Objective]] = {
+        "onestep": lambda: OneStep(radius, bounds=bounds),
+        "pgd": lambda: Adversarial(radius, bounds=bounds),
+        "trades": lambda: TRADES(radius, bounds=bounds),
+        "clean": Clean,
+    }
+    if attack not in choices:
+        raise InputError(f"attack must be one of {', '.join(ATTACKS)} or an objective, got {attack!r}.")
+    if not 0.0 <= radius < float("inf"):
+        raise InputError(f"radius is {radius!r}; a finite number of zero or more is needed.")
+    return choices[attack]()
+
+
+def _images(data: Any) -> Images:
+    try:
+        X, y = data
+    except (TypeError, ValueError) as error:
+        raise InputError(f"data must be Images or a pair (X, y), got a {type(data).__name__}.") from error
+    return Images.of(X, y)
+
+
+def _check_epochs(epochs: Any) -> None:
+    whole = isinstance(epochs, tuple | list) and len(epochs) == 2
+    if not whole or any(isinstance(each, bool) or not isinstance(each, int) or each < 0 for each in epochs):
+        raise InputError(f"epochs must be two whole numbers of zero or more (of ADMM, of fine-tuning), got {epochs!r}.")
