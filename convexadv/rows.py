@@ -17,6 +17,8 @@ from .errors import InputError
 
 _BLOCK_BYTES = 32 << 20
 _BLOCK_ROWS = 1 << 15
+_PIECE = 1 << 19
+"""Numbers of the largest weighted copy of rows."""
 
 
 class Rows:
@@ -168,12 +170,24 @@ class Rows:
         """X' diag(weights) X, (d, d)."""
         total: Array = 0.0
         for where, block in self.blocks():
-            chosen = weights[where]
-            used = chosen != 0
-            if not bool(used.all()):
-                block, chosen = block[used], chosen[used]
-            total = total + block.T @ (block * chosen[:, None])
+            for part in _pieces(block):
+                rows, chosen = block[part], weights[where][part]
+                used = chosen != 0
+                if not bool(used.all()):
+                    rows, chosen = rows[used], chosen[used]
+                total = total + rows.T @ (rows * chosen[:, None])
         return 0.5 * (total + total.T)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the rows that lie in memory: those of arrays and tensors, not of files."""
+        return sum(int(source.nbytes) for source in self._sources if is_tensor(source) or type(source) is np.ndarray)
+
+
+def _pieces(block: Array) -> list[slice]:
+    """A block in pieces whose weighted copies stay small; a GPU takes it whole."""
+    size = len(block) if is_tensor(block) and block.is_cuda else max(1, _PIECE // max(1, block.shape[1]))
+    return [slice(start, start + size) for start in range(0, len(block), size)]
 
 
 def _to_float64(block: Any) -> np.ndarray:

@@ -26,6 +26,10 @@ from .works import Curved, curvature_of
 _WORTH = 20.0
 """Evaluations that a factorisation may cost, by operations; small matrices (see _FREE) are never refused."""
 _FREE = 5e7
+_SHARE, _LEAST = 0.8, float(1 << 23)
+"""Share of the memory of the data that the curvatures of all classes may hold, and numbers that they always may."""
+_NUMBERS = 1 << 20
+"""Numbers of the largest array of a block of rows."""
 _ORACLE = 3000.0
 """Operations that the worst case costs a row and neuron, in units of those of a matrix product."""
 
@@ -79,6 +83,13 @@ def _with_balls(
     """P^-1 with the curvature of the balls, the cheaper way; None where it does not pay or has no factor."""
     rows, (m, d) = model.problem.rows, neurons.vectors.shape
     whole, parts = operations(rows.n, count, m, d)
+    whole, parts = (
+        cost if numbers <= _allowance(model) else math.inf
+        for cost, numbers in (
+            (whole, max(count * d, (m * d) ** 2)),
+            (parts, count * (count + d) + (m * min(m, d)) ** 2),
+        )
+    )
     if model.scale is not None:
         parts = math.inf
     if min(whole, parts) > max(_FREE, _WORTH * rows.n * m * (4.0 * d + _ORACLE)):
@@ -90,8 +101,16 @@ def _with_balls(
 
 def _pays(model: Any, count: int, width: int) -> bool:
     order, rows = min(count, width), model.problem.rows
+    if order**2 + count * rows.d > _allowance(model):
+        return False
     operations = 2.0 * count * order * (rows.d if count <= width else width) + order**3 / 3.0
     return order <= LARGEST and operations <= max(_FREE, _WORTH * 4.0 * rows.n * width)
+
+
+def _allowance(model: Any) -> float:
+    """Numbers that one class may hold for its curvature, so that all classes together stay below the size of the data."""
+    problem = model.problem
+    return max(_LEAST, _SHARE * problem.rows.held / 8.0) / len(problem.components)
 
 
 class Jacobian:
@@ -123,9 +142,13 @@ class Jacobian:
 
     def squared(self, curvature: Any) -> Any:
         """J'diag(curvature)J, (m d, m d)."""
-        dense = self.rowwise[:, :, None] * self.x[:, None, :] + self.along[:, :, None] * self.v[None]
-        dense = dense.flatten(1)
-        return dense.T @ (curvature[:, None] * dense)
+        m, d = self.v.shape
+        total = self.v.new_zeros((m * d, m * d))
+        for part in self.torch.arange(len(self.x), device=self.x.device).split(max(1, _NUMBERS // (m * d))):
+            dense = self.rowwise[part, :, None] * self.x[part, None, :] + self.along[part, :, None] * self.v[None]
+            dense = dense.flatten(1)
+            total += dense.T @ (curvature[part, None] * dense)
+        return total
 
 
 def _through_rows(torch: Any, jacobian: Jacobian, curvature: Any, shift: float) -> Callable[[Any], Any] | None:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from .._arrays import to_tensor
+from .._memory import release
 from ..problems.chunks import Chunk, chunked
 from ..problems.polynomial import PolynomialProblem
 from ..rows import Rows
@@ -27,6 +28,10 @@ stays small. An eighth of the data lies between; the number of threads plays no 
 _MOST_ROWS = 1 << 15
 _ON_DEVICE = 1 << 28
 """Bytes of a block on a GPU, where small blocks leave it idle."""
+
+
+_LARGE = 1 << 26
+"""Bytes of data in float64 from which memory is given back after sweeps that form moments or collect rows."""
 
 
 class Sweeps:
@@ -54,6 +59,7 @@ class Sweeps:
         self._pool, self._threads = None, threads
         if device.type == "cpu" and min(threads, len(self.chunks)) > 1:
             self._pool = ThreadPoolExecutor(threads, "convexadv", initializer=torch.set_num_threads, initargs=(1,))
+        self._large = 8 * problem.rows.n * problem.rows.d >= _LARGE
         self.count = 0
 
     def _rows(self, problem: PolynomialProblem, kind: Any) -> Rows:
@@ -88,7 +94,10 @@ class Sweeps:
             for place, visit in visits:
                 total.add(place, visit)
         sums = total.everywhere(works, self.together, self.torch)
-        return [work.answer(*parts) for work, *parts in zip(works, sums, total.kept, strict=True)]
+        answers = [work.answer(*parts) for work, *parts in zip(works, sums, total.kept, strict=True)]
+        if self._large and any(work.needs_rows for work in works):
+            release()
+        return answers
 
     def _ahead(self, function: Callable[[int], Any], numbers: range) -> Iterator[Any]:
         """Results in order, computed by the threads a few blocks ahead: what waits to be added up takes memory."""
@@ -96,7 +105,7 @@ class Sweeps:
         waiting: collections.deque[Future] = collections.deque()
         for number in numbers:
             waiting.append(self._pool.submit(function, number))
-            if len(waiting) > 2 * self._threads:
+            if len(waiting) > self._threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -153,7 +162,13 @@ class _Total:
     def add(self, place: int, visit: Visit) -> None:
         """Add a chunk to a work."""
         old = self.sums[place]
-        self.sums[place] = visit.sums if old is None else [a + b for a, b in zip(old, visit.sums, strict=True)]
+        if old is None:
+            self.sums[place] = list(visit.sums)
+        else:
+            for k, array in enumerate(
+                visit.sums
+            ):  # one by one: a new list beside the old one would be twice the moments
+                old[k] = old[k] + array
         if visit.back is not None:
             back = self.backs[place]
             self.backs[place] = visit.back if back is None else back + visit.back
