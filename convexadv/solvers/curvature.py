@@ -26,7 +26,7 @@ from .works import Curved, curvature_of
 _WORTH = 20.0
 """Evaluations that a factorisation may cost, by operations; small matrices (see _FREE) are never refused."""
 _FREE = 5e7
-_SHARE, _LEAST = 0.8, float(1 << 23)
+_SHARE, _LEAST = 0.5, float(1 << 23)
 """Share of the memory of the data that the curvatures of all classes may hold, and numbers that they always may."""
 _NUMBERS = 1 << 20
 """Numbers of the largest array of a block of rows."""
