@@ -107,6 +107,8 @@ DRAW = {
     "plot_tradeoff": lambda: plotting.plot_tradeoff(path().accuracies(X, Y, 0.1)),
     "plot_patterns": lambda: plotting.plot_patterns(history()),
     "plot_growth": lambda: plotting.plot_growth(growth()),
+    "plot_head_report": lambda: plotting.plot_head_report(None),
+    "plot_margin_surface": lambda: plotting.plot_margin_surface(None),
 }
 
 
