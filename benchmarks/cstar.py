@@ -38,6 +38,8 @@ METHODS: dict[str, tuple[str, bool]] = {
     "channels-uniform-admm": ("channels-uniform", True),
 }
 """Method of ``convexadv.compress`` and whether ADMM is a part of the training."""
+KEPT = {"uniform": ("features.stem", "head")}
+"""First and last layer stay dense where every layer has the same share: a head of rank one would make that a straw man."""
 LONGER = "longer"
 """The uncompressed network, trained on for as long."""
 ATTACKS = ("pgd", "apgd")
@@ -144,6 +146,7 @@ def _trained(
         attack=objective,
         epochs=(arguments.epochs_admm, arguments.epochs_tune) if admm else (0, total),
         method=name,
+        keep=KEPT.get(method, ()),
         checkpoint=path,
         callback=lambda stage, entry: _say(entry, stage),
         **common,
