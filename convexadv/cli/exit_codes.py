@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from ..errors import InputError, ProcessError, SolverUnavailableError
+from ..errors import InputError, ProcessError, SolverUnavailableError, TrainingError
 
 
 class ExitCode(enum.IntEnum):
@@ -17,6 +17,7 @@ class ExitCode(enum.IntEnum):
     NO_SOLVER = 5
     NOT_VERIFIED = 6
     PROCESS_LOST = 7
+    TRAINING_FAILED = 8
     INTERRUPTED = 130
 
 
@@ -28,6 +29,7 @@ MEANING = {
     ExitCode.NO_SOLVER: "the solver is not installed, has no licence, or cannot hold the problem in memory",
     ExitCode.NOT_VERIFIED: "verify: a claim of the certificate does not hold, or speaks of another model",
     ExitCode.PROCESS_LOST: "fit with torchrun: a process was lost; a checkpoint, if one was kept, is complete",
+    ExitCode.TRAINING_FAILED: "compress: a loss is not finite any more; the last checkpoints are kept",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); no half-written file is left",
 }
 
@@ -44,6 +46,7 @@ def code_of(error: Exception) -> ExitCode | None:
     """The code of an error that is a sentence for the user, None for others."""
     kinds = {
         ProcessError: ExitCode.PROCESS_LOST,
+        TrainingError: ExitCode.TRAINING_FAILED,
         InputError: ExitCode.BAD_INPUT,
         SolverUnavailableError: ExitCode.NO_SOLVER,
         OSError: ExitCode.BAD_INPUT,  # a full disk, a folder that vanished

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from . import robustify_options, texts
+from . import compress_options, robustify_options, texts
 from .models import MODELS
 from .values import count, count_or_zero, finite, fraction, non_negative, positive
 
@@ -326,6 +326,15 @@ def add_robustify(parser: argparse.ArgumentParser) -> None:
     robustify_options.add_files(parser)
 
 
+def add_compress(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``compress``."""
+    _data(parser)
+    robustify_options.add_model(parser)
+    compress_options.add_budget(parser)
+    compress_options.add_training(parser)
+    compress_options.add_files(parser)
+
+
 def add_solvers(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``solvers``."""
     _json(parser)
@@ -410,6 +419,7 @@ VERBS: dict[str, tuple[str, texts.Details, Callable[[argparse.ArgumentParser], N
     "verify": ("check a certificate file again, with NumPy only", texts.VERIFY, add_verify),
     "attack": ("write adversarial points for a model", texts.ATTACK, add_attack),
     "robustify": ("a certified robust head for a trained deep model", texts.ROBUSTIFY, add_robustify),
+    "compress": ("a compact robust model from a trained deep one", texts.COMPRESS, add_compress),
     "solvers": ("what is installed and licensed, and why not", texts.SOLVERS, add_solvers),
     "demo": ("standard against robust training on real data: models, tables, plots", texts.DEMO, add_demo),
 }

@@ -112,6 +112,22 @@ examples:
       your own architecture, from nets.py in the working folder
 """,
 )
+COMPRESS = Details(
+    """\
+Make a trained classifier smaller: one budget for the whole model, the ranks of all its layers chosen together, by
+adversarial training (ADMM, then fine-tuning of the factors). The inputs are the rows of the data as they are, so the
+radius and the bounds are in their units. The model's own file is not changed. With --model
+package.module:function that code of yours is imported and runs; files of weights never run code.
+""",
+    """\
+examples:
+  convexadv compress cifar10 --weights resnet.safetensors --ratio 8 --augment shift+mirror --out small.safetensors
+  convexadv compress cifar10 --weights resnet.safetensors --ratio 4 --measure flops --attack trades --epochs 10 20 \\
+      --checkpoint run --resume --latency --report report.json
+  convexadv compress digits --model nets:small --weights small.pt --radius 0.5 --bounds 0 16 --keep head
+      your own architecture, from nets.py in the working folder
+""",
+)
 SOLVERS = Details(
     "What can solve a problem on this machine, and why the rest cannot.\n",
     """\

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from ..errors import FileFormatError, InputError
+from ..errors import FileFormatError, InputError, TrainingError
 from ..training import Settings
 
 UPDATES = 24
@@ -167,6 +167,12 @@ class ADMM:
 
     def _project(self, model: nn.Module, weights: Weights) -> None:
         """Dual update with the old Q, projection with the new U, in the units of the new rho."""
+        for name, weight in weights.items():
+            if not bool(torch.isfinite(weight).all()):
+                raise TrainingError(
+                    f"{name} is not finite at step {self.step} of ADMM; the last checkpoint is kept: a smaller learning "
+                    "rate or precision float32 may help."
+                )
         before = self.rho(self.update - 1) / self.rho(self.update)
         length = -math.expm1(-self.rho(self.update - 1) * self.interval)
         for name, weight in weights.items():
