@@ -9,6 +9,7 @@ of all of them stand beside those of the network as it was trained, on the same 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,24 +20,27 @@ import torch
 import convexadv as ca
 from benchmarks import attacked, record
 from benchmarks.backbone import load
+from convexadv._atomic import atomic_write
 from convexadv.cli.output import table
 from convexadv.model_files import load_model
 from convexadv.training import Images
 
 NAME = "benchmarks.heads"
 HEADS: dict[str, dict[str, Any]] = {
-    "polynomial": {"head": "polynomial", "radius": [0.05, 0.2], "beta": [0.03, 0.01]},
-    "gated-relu": {"head": "gated-relu", "radius": [0.05, 0.2], "beta": [0.03, 0.01], "n_gates": 32},
-    "relu": {"head": "relu", "radius": [0.02, 0.1], "beta": [0.1], "n_gates": 16, "rows": 1000},
+    "polynomial": {"head": "polynomial", "radius": [0.1, 0.3], "beta": [0.1]},
+    "gated-relu": {"head": "gated-relu", "radius": [0.1, 0.3], "beta": [0.1], "n_gates": 32},
+    "relu": {"head": "relu", "radius": [0.0, 0.001], "beta": [0.1], "n_gates": 16, "rows": 300},
 }
-"""Grids of every head; radii and beta as of ``robustify``."""
+"""Grids of every head; radii and beta as of ``robustify``. Cones of more rows than features have hardly an interior, so that
+ReLU heads take few rows and small radii."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "frozen": {"scaling": "norm"},
     "attacked": {"scaling": "norm", "extra": "attacked", "ball": "movement"},
 }
-MOVEMENT = {"polynomial": [0.3, 1.0], "gated-relu": [0.3, 1.0], "relu": [0.1, 0.3]}
+MOVEMENT = {"polynomial": [0.3, 1.0], "gated-relu": [0.3, 1.0], "relu": [0.0, 0.01]}
 """Radii in units of the root mean square movement of the features."""
 BASE = "as trained"
+WORK = Path("build") / "heads"
 
 
 def main() -> int:
@@ -59,11 +63,20 @@ def main() -> int:
     }
     out = Path(arguments.out) if arguments.out else record.RESULTS / f"heads_{data}.json"
     print(record.heading(document), flush=True)
+    store = Store(data, arguments)
     judge = Judge(model, test, arguments)
-    right = {BASE: [judge(BASE, model)]}
-    document["results"].append({"model": BASE, "seed": None, **attacked.accuracies(right[BASE][0])})
+    row, found = store.load(BASE, None) or ({"model": BASE, "seed": None}, judge(BASE, model))
+    store.save(row, found)
+    right = {BASE: [found]}
+    document["results"].append(row | attacked.accuracies(found))
     for name, seed, options in _plan(arguments):
         print(f"  {name}, seed {seed}", flush=True)
+        kept = store.load(name, seed)
+        if kept is not None:
+            row, found = kept
+            right.setdefault(name, []).append(found)
+            document["results"].append(row)
+            continue
         made = ca.robustify(
             model,
             (train.x.numpy(), train.y.numpy()),
@@ -80,10 +93,11 @@ def main() -> int:
         found = judge(name, made.model)
         right.setdefault(name, []).append(found)
         row = {"model": name, "seed": seed, **attacked.accuracies(found), "report": made.report.to_dict()}
+        store.save(row, found)
         document["results"].append(row)
-        document["comparisons"] = comparisons(right, arguments.sizes)
-        if not arguments.quick or arguments.out:
-            record.write(out, document)
+    document["comparisons"] = comparisons(right, arguments.sizes)
+    if not arguments.quick or arguments.out:
+        record.write(out, document)
     print("\n" + report(document))
     if not arguments.quick or arguments.out:
         draw(document, out.with_suffix(".png"))
@@ -104,13 +118,45 @@ def _plan(arguments: argparse.Namespace) -> list[tuple[str, int, dict[str, Any]]
     return plan
 
 
+class Store:
+    """Rows that are done, with the images that are right, in build/heads.
+
+    A run that ended early goes on, and parts may run side by side (--heads) and be collected by one more run with --resume.
+    """
+
+    def __init__(self, data: str, arguments: argparse.Namespace):
+        names = ("backbone", "rows", "images", "sizes", "methods", "queries", "black_box", "attack", "validation")
+        self.settings = {name: str(getattr(arguments, name)) for name in names}
+        self.folder, self.resume = WORK / data, arguments.resume
+
+    def load(self, name: str, seed: int | None) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """A row and its images, if they were saved under the same settings."""
+        path = self._path(name, seed)
+        if not self.resume or not path.exists():
+            return None
+        with np.load(path) as file:
+            about = json.loads(str(file["about"]))
+            found = {key: file[key] for key in file.files if key != "about"}
+        return (about["row"], found) if about["settings"] == self.settings else None
+
+    def save(self, row: dict[str, Any], found: dict[str, np.ndarray]) -> None:
+        """Keep a row."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = json.dumps({"settings": self.settings, "row": row})
+        with atomic_write(self._path(row["model"], row["seed"]), "wb") as file:
+            np.savez_compressed(file, about=about, **found)
+
+    def _path(self, name: str, seed: int | None) -> Path:
+        words = name.replace(", ", "-").replace(" ", "-")
+        return self.folder / (f"{words}.npz" if seed is None else f"{words}-{seed}.npz")
+
+
 class Judge:
     """Attacks on models; those without gradients, and from the network as trained, at one size."""
 
     def __init__(self, base: torch.nn.Module, test: Images, arguments: argparse.Namespace):
         self.test, self.arguments = test, arguments
         self.points = attacked.points_of(base, test, arguments.black_box)
-        self.first: np.ndarray | None = None
 
     def __call__(self, name: str, model: torch.nn.Module) -> dict[str, np.ndarray]:
         """Images that are right, by attack."""
@@ -216,6 +262,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--validation", type=float, default=0.03, help="share of the training images held out")
     parser.add_argument("--time-limit", type=float, default=300.0, help="seconds of a solve")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--resume", action="store_true", help="take rows that were done under the same settings")
     parser.add_argument("--quick", action="store_true", help="one seed, setting and size on few images; not recorded")
     parser.add_argument("--out", help="the record (default: results/heads_DATA.json; none with --quick)")
     arguments = parser.parse_args()
