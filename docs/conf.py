@@ -19,6 +19,7 @@ numpydoc_validation_checks = {"PR01", "PR02"}
 numpydoc_validation_exclude = {
     r"\.(OptimalityCertificate|Solution|Status|AttackResult|RobustnessCertificate|RegularisationPath|Verification|Dataset|Scaling)$",
     r"\.(Robustified|HeadReport|Tap|MaskingReport|MarginSurface|ModelCertificate|LipschitzBound)$",
+    r"\.(Compressed|Allocation)$",
     r"\.set_\w+_request$",
     r"\.(fit|predict|score|decision_function|predict_proba)$",
 }
