@@ -51,7 +51,7 @@ def plot_head_report(report: Any, ax: Any = None) -> Any:
     rows = [row for row in report.candidates if row["attacked"] is not None]
     if not rows:
         raise InputError("the candidates of the report were not attacked; robustify with attack_radius and validation.")
-    ax = axes_or_new(ax, (6.4, 4.2))
+    ax = axes_or_new(ax, (7.6, 4.2))
     for number, (label, own) in enumerate(_lines(rows)):
         style = {"color": CYCLE[number % len(CYCLE)], "marker": MARKERS[number % len(MARKERS)], "linewidth": 1.5}
         radii = [row["radius"] for row in own]
@@ -66,7 +66,7 @@ def plot_head_report(report: Any, ax: Any = None) -> Any:
     ax.set_xlabel("radius of the head's training")
     ax.set_ylabel(f"accuracy on {report.sizes['validation_rows']} validation inputs")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    ax.legend(fontsize="small", framealpha=0.9, edgecolor="none")
+    ax.legend(fontsize="small", edgecolor="none", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     tidy(ax)
     return ax
 
