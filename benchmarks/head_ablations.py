@@ -31,8 +31,8 @@ BASES: dict[str, dict[str, Any]] = {
     "polynomial": {"radius": 0.1, "beta": 0.01, "n_gates": None, "rows": 3000},
     "gated-relu": {"radius": 0.05, "beta": 0.1, "n_gates": 16, "rows": 500},
 }
-"""Radius and beta as of ``robustify``; rows 0 are all rows. Robust gated heads of many rows are not certified within
-minutes, so that their base has few."""
+"""Radius and beta as of ``robustify``; rows 0 are all rows. Robust gated heads take long, so that their base has few
+rows and gates."""
 VALUES: dict[str, dict[str, tuple[float, ...]]] = {
     "polynomial": {
         "radius": (0.0, 0.05, 0.1, 0.2),
@@ -52,6 +52,7 @@ QUICK: dict[str, dict[str, tuple[float, ...]]] = {
 }
 FROZEN: dict[str, Any] = {"scaling": "norm"}
 KEYS = ("backbone", "images", "head", *SETTINGS)
+_TOL = 1e-3
 LABELS = {"radius": "radius", "beta": "beta / largest", "n_gates": "gates", "rows": "training rows"}
 
 
@@ -75,7 +76,8 @@ def main() -> int:
         NAME, arguments.threads, KEYS, [key(row) for row in whole], out, arguments.quick, data=data, images=len(test),
         sizes_255=list(arguments.sizes), seed=arguments.seed,
         parameters=sum(p.numel() for p in model.parameters()),
-        backbone={part: facts[part] for part in ("objective", "seconds", "clean_accuracy", "command", "rows")},
+        backbone={part: facts[part] for part in ("objective", "seconds", "clean_accuracy", "rows")}
+        | {"command": facts["command"].replace(f"{apart.ROOT}/", "")},
     )  # fmt: skip
     print(record.heading(ledger.document), flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +147,7 @@ def _measured(
         try:
             made = ca.robustify(
                 model, (train.x.numpy(), train.y.numpy()), head=row["head"], radius=row["radius"], beta=row["beta"],
-                rows=rows, validation=None, cache=folder / f"{rows}.npy", tol=1e-3,
+                rows=rows, validation=None, cache=folder / f"{rows}.npy", tol=_TOL,
                 time_limit=arguments.time_limit, random_state=arguments.seed, **gates, **FROZEN,
             )  # fmt: skip
         except InputError as error:
@@ -215,13 +217,15 @@ def draw(document: dict[str, Any], path: Path) -> None:
         panels[0].set_ylabel(f"{head} head\ntest accuracy, %")
         panels[0].set_visible(True)
     figure.legend(handles.values(), handles.keys(), frameon=False, ncols=len(handles), loc="outside lower center")
-    figure.suptitle(f"Settings of heads on {document['data']}, {document['images']} test images")
+    figure.suptitle(
+        f"Settings of heads on {document['data']}, {document['images']} test images (hollow: gap above {_TOL:g})"
+    )
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
 
 def _panel(axes: Any, rows: list[dict[str, Any]], head: str, setting: str, document: dict[str, Any]) -> dict[str, Any]:
-    """One panel; values are equally spaced, the base is bold."""
+    """One panel; values are equally spaced, the base is bold, heads that are not certified are hollow."""
     from convexadv.plotting.style import CYCLE, MARKERS, tidy
 
     names = ["clean", *(f"PGD-{attacked.STEPS}, {size:g}/255" for size in document["sizes_255"])]
@@ -231,6 +235,9 @@ def _panel(axes: Any, rows: list[dict[str, Any]], head: str, setting: str, docum
         color = CYCLE[number % len(CYCLE)]
         values = [[row["clean"], *row["pgd"]][number] for row in rows]
         handles[name] = axes.plot(values, color=color, marker=MARKERS[number % len(MARKERS)], markersize=4.5)[0]
+        open_ = [k for k, row in enumerate(rows) if row.get("gap", 0.0) > _TOL]
+        marker = MARKERS[number % len(MARKERS)]
+        axes.plot(open_, [values[k] for k in open_], marker, color=color, markerfacecolor="white", markersize=5.5)
         if given is not None:
             level = [given["clean"], *given["pgd"]][number]
             axes.axhline(level, color=color, linestyle=":", linewidth=1.2)
