@@ -18,6 +18,7 @@ MODULES = ("convexadv", "convexadv.datasets", "convexadv.plotting", "convexadv.m
 NAMES = [
     *(f"{module}.{name}" for module in MODULES for name in importlib.import_module(module).__all__ if name[0] != "_"),
     "convexadv.callbacks.TensorBoard",
+    "convexadv.callbacks.TrainingBoard",
 ]
 NEEDS = {
     "convexadv.export_onnx": ("onnx", "onnxruntime"),

@@ -1,4 +1,4 @@
-"""PyTorch's data sets and loaders as training data, and TensorBoard as a callback."""
+"""PyTorch's data sets and loaders as training data, and TensorBoard as a callback of solves and trainings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import convexadv as ca
-from convexadv.callbacks import TensorBoard
+from convexadv.callbacks import TensorBoard, TrainingBoard
 from convexadv.datasets import from_torch
 from convexadv.errors import InputError
+from convexadv.models import SmallCNN
+from convexadv.training import Images, Settings, train
 
 
 def pairs(n=25):
@@ -85,3 +87,48 @@ def test_tensorboard_gets_every_record(kind):
 def test_a_writer_that_cannot_write():
     with pytest.raises(InputError, match="add_scalar"):
         TensorBoard(object())
+    with pytest.raises(InputError, match="add_scalar"):
+        TrainingBoard(object())
+
+
+def little_images():
+    return Images.of(torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 2)
+
+
+def test_a_training_logs_every_number_at_its_epoch_and_goes_on_after_an_interrupt(tmp_path):
+    writer, model, settings = Writer(), SmallCNN(width=4, n_classes=2, side=8), Settings(epochs=3, batch_size=8)
+    board = TrainingBoard(writer, "run")
+    common = {"settings": settings, "checkpoint": tmp_path / "state", "resume": True}
+    train(model, little_images(), callback=lambda record: board(record) or record["epoch"] == 1, **common)
+    history = train(model, little_images(), callback=TrainingBoard(writer, "run"), **common)
+    assert writer.lines == [
+        (f"run/{name}", value, int(record["epoch"]))
+        for record in history
+        for name, value in record.items()
+        if name != "epoch"
+    ]
+    assert [step for tag, _, step in writer.lines if tag == "run/loss"] == [1, 2, 3]
+
+
+def test_a_compression_logs_its_stages():
+    writer = Writer()
+    model = SmallCNN(width=8, n_classes=2, side=8)
+    made = ca.compress(
+        model, little_images(), 4, epochs=(2, 1), settings=Settings(batch_size=8), callback=TrainingBoard(writer)
+    )
+    logged = {tag: [value for name, value, _ in writer.lines if name == tag] for tag, _, _ in writer.lines}
+    for name in ("loss", "primal", "dual", "rho"):
+        assert logged[f"train/admm/{name}"] == [record[name] for record in made.history["admm"]]
+    assert logged["train/tune/loss"] == [record["loss"] for record in made.history["tune"]]
+    assert [step for tag, _, step in writer.lines if tag == "train/admm/rho"] == [1, 2]
+
+
+def test_records_without_a_number_of_the_epoch_are_counted():
+    writer = Writer()
+    board = TrainingBoard(writer)
+    board({"loss": 2.0})
+    board("other", {"loss": 3.0})
+    board({"loss": 1.0})
+    assert writer.lines == [("train/loss", 2.0, 1), ("train/other/loss", 3.0, 1), ("train/loss", 1.0, 2)]
+    with pytest.raises(InputError, match="the record of an epoch"):
+        board("admm")
