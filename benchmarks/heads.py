@@ -28,7 +28,7 @@ from convexadv.training import Images
 NAME = "benchmarks.heads"
 HEADS: dict[str, dict[str, Any]] = {
     "polynomial": {"head": "polynomial", "radius": [0.1, 0.3], "beta": [0.1]},
-    "gated-relu": {"head": "gated-relu", "radius": [0.0, 0.02], "beta": [0.1], "n_gates": 32, "rows": 2000},
+    "gated-relu": {"head": "gated-relu", "radius": [0.0], "beta": [0.1], "n_gates": 32},
     "relu": {"head": "relu", "radius": [0.0], "beta": [0.1], "n_gates": 16, "rows": 600},
 }
 """Grids of every head; radii and beta as of ``robustify``. Cones of more rows than features have hardly an interior, so that
@@ -37,7 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "frozen": {"scaling": "norm"},
     "attacked": {"scaling": "norm", "extra": "attacked", "ball": "movement"},
 }
-MOVEMENT = {"polynomial": [0.3, 1.0], "gated-relu": [0.0, 0.1], "relu": [0.0]}
+MOVEMENT = {"polynomial": [0.3, 1.0], "gated-relu": [0.0], "relu": [0.0]}
 """Radii in units of the root mean square movement of the features."""
 BASE = "as trained"
 WORK = Path("build") / "heads"
@@ -52,7 +52,8 @@ def main() -> int:
     test = attacked.first_images(load(data, "test"), arguments.images)
     document = record.provenance(NAME, arguments.threads) | {
         "data": data,
-        "backbone": {key: facts[key] for key in ("objective", "seconds", "clean_accuracy", "command", "rows")},
+        "backbone": {key: facts[key] for key in ("objective", "seconds", "clean_accuracy", "rows")}
+        | {"epochs": len(facts["history"]), "file": Path(arguments.backbone).name},
         "parameters": sum(p.numel() for p in model.parameters()),
         "images": len(test),
         "sizes_255": arguments.sizes,

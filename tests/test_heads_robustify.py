@@ -454,3 +454,18 @@ def test_wrong_labels_are_a_sentence(model, labels, message):
     X, y = digits()
     with pytest.raises(ca.InputError, match=message):
         robustify(model, (X[:100], labels(y[:100])), beta=0.5)
+
+
+def test_certified_candidates_go_before_constant_ones():
+    from convexadv.heads.trials import best
+
+    rows = [
+        {"gap": 8e-1, "status": "time_limit", "clean": 0.1, "attacked": 0.1},
+        {"gap": 5e-4, "status": "optimal", "clean": 0.9, "attacked": 0.05},
+        {"gap": 4e-4, "status": "optimal", "clean": 0.8, "attacked": 0.07},
+        {"gap": None, "status": "time_limit", "clean": None, "attacked": None},
+    ]
+    assert best(rows) == 2
+    assert best(rows[:1]) == 0
+    with pytest.raises(ca.InputError, match="no setting gave"):
+        best(rows[3:])
