@@ -107,7 +107,8 @@ def robustify(
     The features of the data are computed once; a two-layer network is trained on them to the global optimum of its
     convex programme, at the worst point of a ball around every feature; it takes the place of the layers behind the
     feature. Of several values of radius, beta or n_gates the head is taken whose whole model is most accurate under
-    attack on the validation inputs, out of those that are certified to the tolerance where there are any. The model that is given is not changed.
+    attack on the validation inputs, out of those that are certified to the tolerance where there are any. The model that
+    is given is not changed.
 
     Parameters
     ----------
