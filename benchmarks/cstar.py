@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save as to_bytes
 
 import convexadv as ca
-from benchmarks import attacked, cstar_report, record
+from benchmarks import attacked, cstar_report, inference_memory, record
 from benchmarks.backbone import augment, load
 from convexadv.compression import count, fold_batch_norm, measure_latency
 from convexadv.model_files import load_model
@@ -158,7 +158,7 @@ def _trained(
 def _judged(
     arguments: argparse.Namespace, base: torch.nn.Module, model: torch.nn.Module, test: Images
 ) -> dict[str, Any]:
-    """Accuracies, sizes and latency of a network."""
+    """Accuracies, sizes, latency and peak memory of a network."""
     sizes = [arguments.radius / 2, arguments.radius]
     found = attacked.survivors(model, test, sizes, ATTACKS, say=lambda line: print(line, flush=True))
     shape = tuple(test.x.shape[1:])
@@ -166,6 +166,7 @@ def _judged(
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     pair = {name: _for_inference(each) for name, each in (("original", base), ("this", model))}
     times = measure_latency(pair, test.x[:1].clone(), repeats=arguments.repeats, threads=arguments.threads)
+    memory = {} if arguments.no_memory else {"memory_bytes": _memory(pair, shape, arguments.threads)}
     return attacked.accuracies(found) | {
         "parameters": counted.parameters,
         "flops": counted.flops,
@@ -173,7 +174,17 @@ def _judged(
         "latency_ms": [1e3 * times.median("original"), 1e3 * times.median("this")],
         "speedup": times.speedup("this", "original"),
         "right": {name: cstar_report.packed(found[name]) for name in ("clean", "worst")},
+        **memory,
     }
+
+
+def _memory(pair: dict[str, torch.nn.Module], shape: tuple[int, ...], threads: int) -> dict[str, Any]:
+    """Peak of the original and of this network by the size of the batch, or why there is none."""
+    found = inference_memory.measure(pair, shape, threads=threads)
+    if "message" in found:
+        print(f"    no peak memory: {found['message']}", flush=True)
+        return found
+    return {size: [peaks["original"], peaks["this"]] for size, peaks in found.items()}
 
 
 def _for_inference(model: torch.nn.Module) -> torch.nn.Module:
@@ -206,6 +217,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--radius", type=float, default=8.0, help="of training and attacks, in 255ths (default: 8)")
     parser.add_argument("--images", type=int, default=1000, help="test images, equally many of each class (0: all)")
     parser.add_argument("--repeats", type=int, default=100, help="rounds of the latency")
+    parser.add_argument("--no-memory", action="store_true", help="leave the peak memory of inference out")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", help="the record (default: results/cstar_DATA.json)")
     parser.add_argument("--resume", action="store_true", help="go on with the record and the checkpoints")

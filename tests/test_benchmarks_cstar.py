@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks import cstar_report
+from benchmarks import apart, cstar_report, inference_memory
 
 
 def row(method: str, seed: int, clean: np.ndarray, worst: np.ndarray) -> dict:
@@ -30,3 +31,34 @@ def test_differences_are_paired_by_seed_and_image():
     expected = [[values.mean(), 1.96 * values.std(ddof=1) / 50**0.5] for values in apart]
     assert found[0]["clean"] == [pytest.approx(expected[0])]
     assert found[0]["worst"] == [pytest.approx(each) for each in expected[1:]]
+
+
+def judged(**more: object) -> dict:
+    right = np.ones(8, bool)
+    numbers = {"clean": 90.0, "pgd": [80.0, 70.0], "apgd": [79.0, 69.0], "worst": [79.0, 69.0], "seconds": 1.0}
+    costs = {"parameters": 1000, "flops": 2_000_000, "bytes": 4000, "latency_ms": [2.0, 1.0], "speedup": 2.0}
+    return row("cstar", 0, right, right[None]) | numbers | costs | more
+
+
+def test_the_table_shows_peaks_and_reads_rows_without():
+    rows = [judged(), judged(memory_bytes={"1": [30_000_000, 12_340_000], "64": [90_000_000, 80_000_000]})]
+    rows.append(judged(memory_bytes=apart.failed("no memory")))
+    document = {"results": rows, "sizes_255": [4, 8], "attacks": ["pgd", "apgd"], "epochs": [1, 1], "images": 8}
+    document |= {"rows": 8, "radius_255": 8, "hardware": {"threads": 1}}
+    lines = [line.split() for line in cstar_report.report(document).splitlines() if line.startswith("cstar ")]
+    assert lines[0][-3:] == ["-", "-", "1"] == lines[2][-3:]
+    assert " ".join(lines[1]).endswith("2.00 30.0 → 12.3 90.0 → 80.0 1")
+
+
+def test_peaks_tell_weights_apart():
+    models = {"large": torch.nn.Linear(4000, 4000), "small": torch.nn.Linear(4000, 10)}  # 64 MB and 0.2 MB
+    found = inference_memory.measure(models, (4000,), runs=1)
+    for size in ("1", "64"):
+        assert 58e6 < found[size]["large"] - found[size]["small"] < 80e6
+        assert found[size]["small"] < 30e6
+
+
+def test_a_model_that_does_not_run_is_a_failed_row():
+    found = inference_memory.measure({"it": torch.nn.Linear(3, 3)}, (4,), runs=1)
+    assert found["status"] == "failed"
+    assert found["message"].startswith("it: RuntimeError")
