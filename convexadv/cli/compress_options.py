@@ -84,8 +84,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
         "--out",
         default="compact.safetensors",
         metavar="FILE",
-        help="the compact model, read by convexadv.compression.load_factorised; with removed channels, its state "
-        "dictionary (default: compact.safetensors)",
+        help="the compact model, read by convexadv.compression.load_factorised (default: compact.safetensors)",
     )
     group.add_argument("--report", metavar="FILE", help="the report as JSON")
     group.add_argument("--latency", action="store_true", help="measure latencies, too")

@@ -21,6 +21,7 @@ from .admm import Weights
 from .budget import MEASURES, _limit
 from .channel_graph import ChannelGraph, channel_graph
 from .counting import count, parameters_of
+from .sizes import remember, set_sizes, sizes_of
 
 _LEAST = 1e-12
 _HALVINGS = 40
@@ -240,7 +241,7 @@ def remove_channels(model: nn.Module, graph: ChannelGraph, masks: Masks) -> nn.M
     Returns
     -------
     torch.nn.Module
-        A copy of the same class.
+        A copy of the same class, whose layers remember their sizes for files (:mod:`.sizes`).
     """
     made = copy.deepcopy(model)
     modules: Any = dict(made.named_modules())
@@ -255,9 +256,8 @@ def remove_channels(model: nn.Module, graph: ChannelGraph, masks: Masks) -> nn.M
         if layer.reads is not None:
             weight = weight[:, masks[layer.reads].to(weight.device).repeat_interleave(layer.spread)]
         module.weight = _like(module.weight, weight)
-        names = ("out_features", "in_features") if isinstance(module, nn.Linear) else ("out_channels", "in_channels")
-        for name, size in zip(names, weight.shape[:2], strict=True):
-            setattr(module, name, size)
+        remember(module, sizes_of(module))
+        set_sizes(module, tuple(weight.shape[:2]))
     for name, group in graph.norms:
         _shrink_norm(modules[name], masks[group])
     return made
@@ -265,7 +265,8 @@ def remove_channels(model: nn.Module, graph: ChannelGraph, masks: Masks) -> nn.M
 
 def _shrink_norm(norm: Any, mask: torch.Tensor) -> None:
     mask = mask.to(norm.weight.device)
-    norm.num_features = int(mask.sum())
+    remember(norm, sizes_of(norm))
+    set_sizes(norm, (int(mask.sum()),))
     norm.weight, norm.bias = (_like(p, p.detach()[mask]) for p in (norm.weight, norm.bias))
     if norm.running_mean is not None:
         norm.running_mean, norm.running_var = norm.running_mean[mask].clone(), norm.running_var[mask].clone()

@@ -1,9 +1,10 @@
 """Files of compressed models: their tensors and the shapes of their factors. Reading one never runs code from it.
 
-A file is read into a model of the original architecture, which the caller builds: its layers are replaced by factored ones
-of the ranks in the file, then the tensors are filled in. The header has the form of :mod:`convexadv.files`, with the kind
-``FactorisedModel`` and the settings ``layers`` (ranks and whether square factors are left out, by name) and ``folded``
-(names of batch norms that were folded into the convolutions before them).
+A file is read into a model of the original architecture, which the caller builds: layers whose channels were removed are
+made smaller, others are replaced by factored ones of the ranks in the file, then the tensors are filled in. The header has
+the form of :mod:`convexadv.files`, with the kind ``FactorisedModel`` and the settings ``layers`` (ranks and whether square
+factors are left out, by name), ``folded`` (names of batch norms that were folded into the convolutions before them) and,
+where there are any, ``channels`` (by name, the sizes of layers and norms before and after channels were removed).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..files import FORMAT_VERSION, _package_version, _plain, _read
 from .convert import replaced
 from .folding import FoldedBatchNorm
 from .layers import LowRankLinear, TuckerConv2d, empty
+from .sizes import full_sizes, shrink, sizes_of
 
 KIND = "FactorisedModel"
 _HEADER = "convexadv"
@@ -34,7 +36,8 @@ def save_factorised(model: nn.Module, path: str | os.PathLike[str], /, **metadat
     Parameters
     ----------
     model : torch.nn.Module
-        With factored layers, or not.
+        With factored layers, or without the channels that :func:`convexadv.compress` or :func:`prune_channels` removed, or
+        both, or neither.
     path : str or path-like
         The target; its folder must exist.
     **metadata
@@ -90,7 +93,7 @@ def load_factorised(path: str | os.PathLike[str], model: nn.Module) -> tuple[nn.
     Returns
     -------
     model : torch.nn.Module
-        A copy with the factored layers and the weights of the file, on the device and in the mode of ``model``.
+        A copy with the factored layers, the channels and the weights of the file, on the device and in the mode of ``model``.
     metadata : dict
         What was saved beside it.
 
@@ -131,10 +134,13 @@ def _structure(model: nn.Module) -> dict[str, Any]:
         for name, module in model.named_modules()
         if isinstance(module, TuckerConv2d | LowRankLinear)
     }
-    return {
-        "layers": layers,
-        "folded": [name for name, module in model.named_modules() if isinstance(module, FoldedBatchNorm)],
+    folded = [name for name, module in model.named_modules() if isinstance(module, FoldedBatchNorm)]
+    channels = {
+        name: [list(full), list(sizes_of(module))]
+        for name, module in model.named_modules()
+        if (full := full_sizes(module)) is not None
     }
+    return {"layers": layers, "folded": folded, **({"channels": channels} if channels else {})}
 
 
 def _parsed(name: str, text: str) -> dict[str, Any]:
@@ -160,8 +166,12 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
 
 
 def _rebuilt(model: nn.Module, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """Put empty factored layers where the file has them, and take out the norms that were folded."""
+    """Make layers smaller, put empty factored ones where the file has them, and take out the norms that were folded."""
     found = dict(model.named_modules())
+    for name, pair in settings.get("channels", {}).items():
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise InputError(f"the sizes of its layer {name!r} are not two lists")
+        shrink(name, found.get(name), *pair)
     for name, layer in settings["layers"].items():
         if type(found.get(name)) not in (nn.Conv2d, nn.Linear):
             raise InputError(f"it has a factored layer {name!r}, where the model has no Conv2d or Linear layer")

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
+from .sizes import full_sizes, remember
 from .tucker import TOLERANCE, Ranks, low_rank, matrix_of, tucker2
 
 
@@ -143,6 +144,7 @@ def empty(module: nn.Module, ranks: int | tuple[int, int], *, absorb: bool = Tru
     for name, parameter in made.named_parameters():
         own = module.bias if name.endswith("bias") else module.weight
         parameter.requires_grad_(bool(own is not None and own.requires_grad))
+    remember(made, full_sizes(module))
     return made.train(module.training)
 
 
@@ -248,6 +250,7 @@ def merge(module: nn.Module) -> nn.Conv2d | nn.Linear:
     if made.bias is not None:
         made.bias.copy_(last.bias)
         made.bias.requires_grad_(last.bias.requires_grad)
+    remember(made, full_sizes(module))
     return made.train(module.training)
 
 
