@@ -22,9 +22,9 @@ from ..problems.polynomial import PolynomialProblem
 from ..rows import Rows
 from .works import WORKS, Visit, Work
 
-_BLOCK_BYTES = (4 << 20, 16 << 20)
-"""Bytes of a block in float64, least and most: both products with it read it from a core's cache, and interpreter time
-stays small. An eighth of the data lies between; the number of threads plays no role, so that it changes no result."""
+_BLOCK_BYTES = (4 << 20, 32 << 20)
+"""Bytes of a block in float64, least and most: the interpreter's time for the many small steps of a block stays small
+beside their work. An eighth of the data lies between; the number of threads plays no role, so that it changes no result."""
 _MOST_ROWS = 1 << 15
 _ON_DEVICE = 1 << 28
 """Bytes of a block on a GPU, where small blocks leave it idle."""
