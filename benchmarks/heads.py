@@ -9,6 +9,7 @@ of all of them stand beside those of the network as it was trained, on the same 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from pathlib import Path
@@ -128,6 +129,7 @@ class Store:
     def __init__(self, data: str, arguments: argparse.Namespace):
         names = ("backbone", "rows", "images", "sizes", "methods", "queries", "black_box", "attack", "validation")
         self.settings = {name: str(getattr(arguments, name)) for name in names}
+        self.settings["backbone"] = Path(arguments.backbone).name
         self.folder, self.resume = WORK / data, arguments.resume
 
     def load(self, name: str, seed: int | None) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
@@ -156,8 +158,12 @@ class Judge:
     """Attacks on models; those without gradients, and from the network as trained, at one size."""
 
     def __init__(self, base: torch.nn.Module, test: Images, arguments: argparse.Namespace):
-        self.test, self.arguments = test, arguments
-        self.points = attacked.points_of(base, test, arguments.black_box)
+        self.base, self.test, self.arguments = base, test, arguments
+
+    @functools.cached_property
+    def points(self) -> np.ndarray:
+        """Adversarial points of the network as trained."""
+        return attacked.points_of(self.base, self.test, self.arguments.black_box)
 
     def __call__(self, name: str, model: torch.nn.Module) -> dict[str, np.ndarray]:
         """Images that are right, by attack."""
