@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -51,8 +51,24 @@ class Clean:
         return F.cross_entropy(model(x), y, label_smoothing=self.smoothing)
 
 
+class AtPoints:
+    """Cross-entropy at the points of an attack; a subclass says which."""
+
+    def points(
+        self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Attack a batch, (n, ...) as the inputs."""
+        raise NotImplementedError
+
+    def __call__(
+        self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Mean cross-entropy of attacked inputs."""
+        return F.cross_entropy(model(self.points(model, x, y, generator)), y)
+
+
 @dataclass(frozen=True)
-class Adversarial:
+class Adversarial(AtPoints):
     """Cross-entropy at the last point of projected gradient ascent (Madry et al., ICLR 2018, arXiv 1706.06083).
 
     Attributes
@@ -82,12 +98,6 @@ class Adversarial:
     step_size: float | None = None
     bounds: tuple[float, float] | None = (0.0, 1.0)
 
-    def __call__(
-        self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
-        """Mean cross-entropy of attacked inputs."""
-        return F.cross_entropy(model(self.points(model, x, y, generator)), y)
-
     def points(
         self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
@@ -107,17 +117,13 @@ class Adversarial:
         step = min(self.radius, 2.5 * self.radius / self.steps) if self.step_size is None else self.step_size
         ball = neighbourhood(x, self.radius, self.norm, self.bounds)
 
-        def loss(points: torch.Tensor) -> torch.Tensor:
-            return F.cross_entropy(model(points.view(x.shape)), y, reduction="none")
-
         with frozen_statistics(model):
             start = ball.sample(generator)
-            points = projected_gradient(loss, start, ball.project, ball.steepest, [step] * self.steps, keep="last")
-        return points.view(x.shape)
+            return _ascended(model, x, y, start, ball.project, ball.steepest, [step] * self.steps)
 
 
 @dataclass(frozen=True)
-class OneStep:
+class OneStep(AtPoints):
     """Cross-entropy after one step of ascent from a random start: as cheap as two clean steps.
 
     With ``noise=1`` the start is uniform in the ball and the point is projected on it (Wong et al., ICLR 2020, arXiv
@@ -149,12 +155,6 @@ class OneStep:
     step: float | None = None
     bounds: tuple[float, float] | None = (0.0, 1.0)
 
-    def __call__(
-        self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
-        """Mean cross-entropy of attacked inputs."""
-        return F.cross_entropy(model(self.points(model, x, y, generator)), y)
-
     def points(
         self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
@@ -182,12 +182,8 @@ class OneStep:
                 return ball.project(points)
             return points if self.bounds is None else points.clamp(*self.bounds)
 
-        def loss(points: torch.Tensor) -> torch.Tensor:
-            return F.cross_entropy(model(points.view(x.shape)), y, reduction="none")
-
         with frozen_statistics(model):
-            points = projected_gradient(loss, start, project, ball.steepest, [step * self.radius], keep="last")
-        return points.view(x.shape)
+            return _ascended(model, x, y, start, project, ball.steepest, [step * self.radius])
 
 
 @dataclass(frozen=True)
@@ -270,6 +266,23 @@ def neighbourhood(x: torch.Tensor, radius: float, norm: str, bounds: tuple[float
     rows = x.detach().reshape(len(x), -1)
     low, high = (None, None) if bounds is None else (rows.new_full(rows.shape[1:], float(value)) for value in bounds)
     return Neighbourhood(rows, rows.new_full((len(rows),), radius), norm, low, high)
+
+
+def _ascended(
+    model: torch.nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    start: Any,
+    project: Any,
+    steepest: Any,
+    steps: list[float],
+) -> torch.Tensor:
+    """Last point of ascent on the cross-entropy, in the shape of the inputs."""
+
+    def loss(points: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(model(points.view(x.shape)), y, reduction="none")
+
+    return projected_gradient(loss, start, project, steepest, steps, keep="last").view(x.shape)
 
 
 @contextmanager
