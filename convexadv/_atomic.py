@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import stat
@@ -66,6 +67,12 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", newline: str | N
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def write_json(path: str | os.PathLike[str], document: Any) -> None:
+    """Write a document of finite numbers, lists and text as indented JSON, complete or not at all."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def _exclusive(name: str, flags: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .._atomic import atomic_write
+from .._atomic import write_json
 from ..compression import Compressed, save_factorised
 from ..compression.compress import compress
 from ..training import Settings, augmentation
@@ -70,6 +70,5 @@ def _write(arguments: argparse.Namespace, made: Compressed) -> dict[str, Any]:
     }
     save_factorised(made.model, arguments.out, **about)
     if arguments.report is not None:
-        with atomic_write(arguments.report) as file:
-            file.write(json.dumps(report, indent=2, allow_nan=False) + "\n")
+        write_json(arguments.report, report)
     return report

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import save as to_bytes
 
 from .. import __version__
-from .._atomic import atomic_write
+from .._atomic import atomic_write, write_json
 from ..files import save
 from ..heads import Robustified, robustify
 from .data import check_labels, files_read, read_data
@@ -85,6 +85,5 @@ def _write(arguments: argparse.Namespace, made: Robustified) -> dict[str, Any]:
         with atomic_write(arguments.out_model, "wb") as file:
             file.write(to_bytes(state, header))
     if arguments.report is not None:
-        with atomic_write(arguments.report) as file:
-            file.write(json.dumps(report, indent=2, allow_nan=False) + "\n")
+        write_json(arguments.report, report)
     return report

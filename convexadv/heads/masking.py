@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array, to_numpy
-from .._atomic import atomic_write
+from .._atomic import write_json
 from ..errors import InputError
 from ..problems.labels import number
 from ..robustness import attack
@@ -96,8 +95,7 @@ class MaskingReport:
         InputError
             If the file cannot be created.
         """
-        with atomic_write(path) as file:
-            file.write(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        write_json(path, self.to_dict())
 
     def __str__(self) -> str:
         width = max(map(len, self.accuracy))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .._atomic import atomic_write
+from .._atomic import write_json
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,8 +93,7 @@ class HeadReport:
         InputError
             If the file cannot be created.
         """
-        with atomic_write(path) as file:
-            file.write(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        write_json(path, self.to_dict())
 
     def __repr__(self) -> str:
         return f"HeadReport(head={self.head!r}, gap={self.gap:.1e}, candidates={len(self.candidates)})"

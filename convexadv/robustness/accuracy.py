@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array, to_numpy
-from .._atomic import atomic_write
+from .._atomic import write_json
 from .._network import Network
 from ..balls import NORMS, check_norm
 from ..errors import InputError
@@ -127,8 +126,7 @@ class RobustAccuracy:
         InputError
             If the file cannot be created.
         """
-        with atomic_write(path) as file:
-            file.write(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+        write_json(path, self.to_dict())
 
     def __str__(self) -> str:
         names = [*self.by_attack, "attacked", "certified", "unknown"]
