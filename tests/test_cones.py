@@ -10,21 +10,13 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from convexadv.cones import (
-    Cones,
-    _proved_dead,
-    _reach_of_intercept,
-    cone_interiors,
-    cone_multipliers,
-    interiors_of,
-    into_cones,
-    project,
-    pulled,
-    violations,
-)
+from convexadv.cones import Cones, interiors_of, project, pulled, violations
+from convexadv.cones.interiors import _proved_dead, _reach_of_intercept
 from convexadv.problems import ReLUProblem
 from convexadv.problems.blocks import Blocks
 from convexadv.problems.pattern_bound import prices
+from convexadv.problems.pattern_cones import cone_interiors, cones_of, into_cones
+from convexadv.solvers.interior import outside
 
 DUAL = {"l1": "inf", "l2": 2, "linf": 1}
 PRIMAL = {"l1": 1, "l2": 2, "linf": np.inf}
@@ -268,7 +260,7 @@ def test_blocks_end_inside_their_cones_and_hardly_moved(name, noise):
     np.testing.assert_array_equal(result.gate, blocks.gate)
     np.testing.assert_array_equal(result.side, blocks.side)
     size = np.linalg.norm(blocks.vectors, axis=1)
-    nearest = project(Cones.of(own, blocks.gate), blocks.vectors).points
+    nearest = project(cones_of(own, blocks.gate), blocks.vectors).points
     assert (np.linalg.norm(result.vectors - nearest, axis=1) <= 2e-6 * size).all()
     if noise is not None:
         assert (np.linalg.norm(result.vectors - blocks.vectors, axis=1) <= 5.0 * noise * size).all()
@@ -290,7 +282,7 @@ def test_pull_moves_no_further_than_the_violation_over_the_depth(name):
     inner = cone_interiors(own)
     alive = np.flatnonzero(inner.depth > 0)
     part = type(inner)(*(field[alive] for field in inner))
-    cones = Cones.of(own, alive)
+    cones = cones_of(own, alive)
     edge = project(cones, part.points + np.random.default_rng(11).standard_normal(part.points.shape)).points
     edge = edge - 1e-9 * np.linalg.norm(edge, axis=1)[:, None] * part.points
     off = violations(cones, edge)
@@ -305,7 +297,7 @@ def test_proof_that_a_cone_is_zero_counts_the_intercept():
     """A row at the origin bounds |v| by the offset, but says nothing against v = (0, b)."""
     X, y = np.array([[0.1], [2.0], [3.0]]), np.array([1, -1, 1])
     own = ReLUProblem(X, y, gates=np.array([[-1.0], [2.5]]), radius=0.2, fit_intercept=True)
-    cones = Cones.of(own, np.array([0]))
+    cones = cones_of(own, np.array([0]))
     system = cones.system(deepest=True)
     reach = _reach_of_intercept(cones, system)
     assert longest(case_of(own), 0) > 0.1
@@ -329,7 +321,7 @@ def test_rows_of_zeros():
     assert cone_interiors(robust).dead.all()
     blocks = random_blocks(robust)
     assert not into_cones(robust, blocks).vectors.any()
-    result = project(Cones.of(robust, blocks.gate), blocks.vectors)
+    result = project(cones_of(robust, blocks.gate), blocks.vectors)
     assert (result.prices <= 1e-6 * np.linalg.norm(blocks.vectors, axis=1)).all()
     cones = Cones(np.zeros((2, 3)), np.ones((1, 2)))
     np.testing.assert_array_equal(project(cones, np.array([[1.0, 2.0, 3.0]])).points, [[1.0, 2.0, 3.0]])
@@ -360,27 +352,30 @@ def test_multipliers_of_a_certificate_prove_the_same_prices(radius):
     rng = np.random.default_rng(0)
     q = rng.standard_normal((own.n_gates, own.rows.d, 1))
     gate, side = np.repeat(np.arange(own.n_gates), 2), np.tile([1.0, -1.0], own.n_gates)
-    result = project(Cones.of(own, gate), side[:, None] * q[gate, :, 0])
-    part = cone_multipliers(result, 0, gate, np.zeros(len(gate), int), side)
+    targets = side[:, None] * q[gate, :, 0]
+    expected = project(cones_of(own, gate), targets).prices
+    multipliers, found = outside.priced(own, np.arange(len(gate)), gate, targets, tol=1e-13)
+    part = outside.certificate_part(0, multipliers, gate, np.zeros(len(gate), int), side)
     proved = prices(own, q, [part])
-    np.testing.assert_allclose(proved[0, :, 0], result.prices[::2], rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(proved[1, :, 0], result.prices[1::2], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(proved[0, :, 0], expected[::2], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(proved[1, :, 0], expected[1::2], rtol=1e-9, atol=1e-12)
 
 
 def test_violations_are_those_of_the_problem():
     own = problem(radius=0.05, norm="linf", intercept=True)
     blocks = random_blocks(own)
-    assert violations(Cones.of(own, blocks.gate), blocks.vectors).max() == pytest.approx(own.violation(blocks))
+    assert violations(cones_of(own, blocks.gate), blocks.vectors).max() == pytest.approx(own.violation(blocks))
 
 
 @pytest.mark.parametrize("many", [1, 40])
 def test_many_blocks_give_what_one_gives(monkeypatch, many):
     own = problem(radius=0.01, n=30, gates=30)
     blocks = random_blocks(own)
-    cones = Cones.of(own, blocks.gate)
+    cones = cones_of(own, blocks.gate)
     together = project(cones, blocks.vectors)
-    monkeypatch.setattr("convexadv.cones._ENTRIES", 100)
-    monkeypatch.setattr("convexadv._cone_newton._ENTRIES", 50)
-    monkeypatch.setattr("convexadv._cone_newton._MANY", many)
+    monkeypatch.setattr("convexadv.cones.cone._ENTRIES", 100)
+    monkeypatch.setattr("convexadv.cones.newton._ENTRIES", 50)
+    monkeypatch.setattr("convexadv.cones.newton._MANY", many)
     alone = project(cones, blocks.vectors)
     np.testing.assert_allclose(alone.prices, together.prices, rtol=1e-6, atol=1e-6)

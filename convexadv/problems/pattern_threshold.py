@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..balls import gauge
-from ..cones import Cones, Interiors, cone_interiors, project, pulled
+from ..cones import Interiors, project, pulled
 from .blocks import Blocks
 from .games import Strategies, central_strategies
 from .labels import number
 from .pattern_bound import _ball_reach
+from .pattern_cones import cone_interiors, cones_of
 from .terms import Component, Terms
 from .threshold import Bracket, linear_terms
 
@@ -169,7 +170,7 @@ class _Prices:
         vectors = target[above]
         if self.inner is not None:
             gate = self.blocks.gate[above]
-            cones = Cones.of(self.problem, gate)
+            cones = cones_of(self.problem, gate)
             found = project(cones, vectors, tol)
             self.shift[above] = found.remainders - vectors
             self.rounding[above] = found.prices - np.linalg.norm(found.remainders, axis=1)

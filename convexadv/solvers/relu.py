@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cones import cone_interiors
 from ..errors import InputError
 from ..problems.blocks import Blocks
 from ..problems.certificate import OptimalityCertificate
+from ..problems.pattern_cones import cone_interiors
 from ..problems.relu import ReLUProblem
 from .interior.component import Component
 from .interior.shapes import require_known

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...cones import into_cones
 from ...problems.blocks import Blocks
 from ...problems.certificate import AtomSet, ConeMultipliers, GateShares, OptimalityCertificate
+from ...problems.pattern_cones import into_cones
 from ...problems.patterns import PatternProblem
 from ..solution import Solution
 from . import availability, pattern_memory

@@ -10,11 +10,11 @@ import torch
 
 from ..._arrays import to_tensor
 from ...balls import gauge
-from ...cones import into_cones
 from ...problems import bound
 from ...problems.blocks import Blocks
 from ...problems.bound import Atoms
 from ...problems.certificate import AtomSet, ConeMultipliers
+from ...problems.pattern_cones import into_cones
 from ...problems.terms import Terms
 from . import outside
 from .images import Images

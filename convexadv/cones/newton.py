@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+MAX_STEPS = 60
 _ENTRIES = 1 << 22
 """Entries of products of columns held at a time."""
 _MANY = 40
