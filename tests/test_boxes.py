@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
 
-from convexadv import _box_bounds, _box_newton, boxes
-from convexadv.boxes import box_relaxation_minimum
+from convexadv.boxes import box_relaxation_minimum, dual, newton, relaxation
 from convexadv.errors import InputError
 
 
@@ -247,17 +246,17 @@ def test_low_rank_proof_of_the_shift_agrees_with_the_dense_one(monkeypatch):
     """The inertia test accepts nothing that the eigenvalues of the whole matrix reject, and is not idle."""
     U, w, sign, g, radius = random_problem(5, 300, 60, 4, 0.1)
     seen = []
-    original = boxes.dual_bound
+    original = relaxation.dual_bound
 
     def recorded(rows, lam, corner, goal):
         for wrong in (0.0, 1e-10, 1e-6, 1e-2):
             lowered = lam.clip(0.0) * (1 - wrong)
-            shift, _, proven = _box_bounds._low_rank_shift(rows, lowered, corner, goal)
-            least = np.linalg.eigvalsh(_box_bounds.dual_matrix(rows, lowered, corner))[:, 0]
+            shift, _, proven = dual._low_rank_shift(rows, lowered, corner, goal)
+            least = np.linalg.eigvalsh(dual.dual_matrix(rows, lowered, corner))[:, 0]
             seen.append((wrong, proven.mean(), (least + shift)[proven].min(initial=1.0)))
         return original(rows, lam, corner, goal)
 
-    monkeypatch.setattr(boxes, "dual_bound", recorded)
+    monkeypatch.setattr(relaxation, "dual_bound", recorded)
     box_relaxation_minimum(U, w, sign, g, radius)
     assert all(least >= -1e-14 for _, _, least in seen)
     assert seen[0][1] > 0.9
@@ -328,7 +327,7 @@ def test_rows_of_radius_zero_and_features_without_influence():
 def test_one_row_does_not_depend_on_the_others(monkeypatch):
     U, w, sign, g, radius = random_problem(6, 50, 12, 5, 0.2)
     whole = box_relaxation_minimum(U, w, sign, g, radius)
-    monkeypatch.setattr(boxes, "BLOCK_SIZE", 7 * 4 * 12)
+    monkeypatch.setattr(relaxation, "BLOCK_SIZE", 7 * 4 * 12)
     parts = box_relaxation_minimum(U, w, sign, g, radius)
     np.testing.assert_allclose(parts.value, whole.value, rtol=1e-8)
     alone = box_relaxation_minimum(U, w, sign[3], g[3:4], radius[3])
@@ -353,10 +352,10 @@ def test_torch_gives_what_numpy_gives():
         tensors = [torch.from_numpy(array) for array in problem]
         tensors[0].requires_grad_()
         on_host = box_relaxation_minimum(*tensors, curvature=0.1)
-        arguments = boxes._checked(*tensors, 0.1)
-        in_torch = boxes._relaxation(arguments, None, 1e-9, 40, False)
-        warm = boxes._relaxation(arguments, in_torch.state, 1e-9, 40, False)
-        interior = boxes._relaxation(arguments, None, 1e-9, 1, True)
+        arguments = relaxation._checked(*tensors, 0.1)
+        in_torch = relaxation._relaxation(arguments, None, 1e-9, 40, False)
+        warm = relaxation._relaxation(arguments, in_torch.state, 1e-9, 40, False)
+        interior = relaxation._relaxation(arguments, None, 1e-9, 1, True)
         for result in (on_host, in_torch, warm, interior):
             assert all(isinstance(array, torch.Tensor) and array.dtype == torch.float64 for array in result)
             np.testing.assert_allclose(result.value.numpy(), expected.value, rtol=1e-8, atol=1e-9)
@@ -401,9 +400,9 @@ def test_moments_are_the_derivatives():
 def work(monkeypatch):
     """A list that counts the rows of every operator application."""
     counts = []
-    original = _box_newton.Rows.product
+    original = newton.Rows.product
     monkeypatch.setattr(
-        _box_newton.Rows, "product", lambda self, points: counts.append(len(points)) or original(self, points)
+        newton.Rows, "product", lambda self, points: counts.append(len(points)) or original(self, points)
     )
     return counts
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._arrays import Array, namespace
+from ..boxes import box_relaxation_minimum
 from ..quadratics import ball_minimum, smooth_ball_minimum
 from .terms import Terms
 
@@ -158,8 +159,6 @@ class QuadraticForms:
 
     def _box(self, products, sign, terms, direction, index, warm, key) -> tuple[Array, Samples]:
         """Change of the margin by the diagonal restriction, and its moments as points."""
-        from ..boxes import box_relaxation_minimum
-
         xp = self.xp
         best = box_relaxation_minimum(
             self.stretched,

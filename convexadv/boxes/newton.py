@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ._arrays import Array, namespace
+from .._arrays import Array, namespace
 
 SLACK, MEAN, FACTORS = 0, 1, 2  # places of the slack, the mean and the first factor in a point
 MAX_INNER = 40  # conjugate-gradient steps for one Newton direction

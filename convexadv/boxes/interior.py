@@ -13,9 +13,9 @@ worth more than the speed of a corrector. Both iterates are strictly feasible th
 
 from __future__ import annotations
 
-from ._arrays import Array, namespace
-from ._box_bounds import dual_matrix
-from ._box_newton import Rows, normalised
+from .._arrays import Array, namespace
+from .dual import dual_matrix
+from .newton import Rows, normalised
 
 MAX_STEPS = 60
 TO_EDGE = 0.9  # part of the way to the boundary that a step takes

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._arrays import Array, namespace
-from ._box_newton import Rows
+from .._arrays import Array, namespace
+from .newton import Rows
 
 EPS = float(np.finfo(np.float64).eps)
 MAX_LOAD = 30.0  # a coordinate is eliminated where its coefficients are at most this many times D_j

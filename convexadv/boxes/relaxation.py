@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ._arrays import Array, is_tensor, namespace, to_numpy
-from ._box_bounds import EPS, dual_bound, dual_matrix
-from ._box_interior import interior_point
-from ._box_newton import FACTORS, MEAN, SLACK, Rows, minimise, narrowed, normalised, widened
-from .errors import InputError
+from .._arrays import Array, is_tensor, namespace, to_numpy
+from ..errors import InputError
+from .dual import EPS, dual_bound, dual_matrix
+from .interior import interior_point
+from .newton import FACTORS, MEAN, SLACK, Rows, minimise, narrowed, normalised, widened
 
 MAX_ROUNDS = 3  # Newton solves for one row, each with one factor more than the last
 MAX_INTERIOR_DIMENSION = 128  # up to here rows that are left go to the interior-point method, else to more rounds
