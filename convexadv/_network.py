@@ -10,7 +10,8 @@ import torch
 from . import _labels
 from ._arrays import Array, is_tensor, to_numpy
 from .errors import InputError
-from .sources import Source, whole
+from .rows import whole
+from .sources import Source
 
 DTYPES = (torch.float32, torch.float64)
 """Precisions of weights."""

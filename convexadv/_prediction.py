@@ -17,6 +17,7 @@ import numpy as np
 from .problems.blocks import Blocks
 from .problems.gated import GatedReLUProblem
 from .problems.polynomial import PolynomialProblem
+from .recovery import lift, network_from_lift, restore
 from .solvers import Solution
 from .solvers.gated_state import KEY, extrapolated
 
@@ -80,8 +81,6 @@ def _variables(before: Solution, last: Solution, step: float) -> dict[str, Any]:
 
 
 def _polynomial(problem: PolynomialProblem, before: Any, last: Any, step: float) -> Any:
-    from .recovery import lift, network_from_lift
-
     pairs = [
         [_nearest(new + step * (new - old)) for new, old in zip(*matrices, strict=True)]
         for matrices in zip(lift(last), lift(before), strict=True)
@@ -93,8 +92,6 @@ def _polynomial(problem: PolynomialProblem, before: Any, last: Any, step: float)
 
 def _nearest(Z: np.ndarray) -> np.ndarray:
     """A decomposable matrix of low rank near Z."""
-    from .recovery import restore
-
     values, vectors = np.linalg.eigh(Z)
     values = np.where(values > _SMALLEST * max(float(values[-1]), 0.0), values, 0.0)
     return restore((vectors * values) @ vectors.T)

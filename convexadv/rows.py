@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, is_tensor, namespace
+from ._arrays import Array, is_tensor, namespace, to_numpy
 from .errors import InputError
+from .sources import is_read_later, sources_of
 
 _BLOCK_BYTES = 32 << 20
 _BLOCK_ROWS = 1 << 15
@@ -64,8 +65,6 @@ class Rows:
         InputError
             If X is no matrix of real numbers, has no row or no column, or its shards have different widths.
         """
-        from .sources import sources_of
-
         sources = sources_of(X)
         widths = {source.shape[1] for source in sources}
         if len(widths) > 1:
@@ -184,6 +183,26 @@ class Rows:
         return sum(int(source.nbytes) for source in self._sources if is_tensor(source) or type(source) is np.ndarray)
 
 
+def whole(X: Any) -> Any:
+    """X itself, or where it names or holds rows that are read when they are asked for, all of them as one array (n, d).
+
+    Parameters
+    ----------
+    X : anything
+        A path, a source of this package, a PyTorch data set or a list of these is read; all else is returned.
+
+    Returns
+    -------
+    float64 array (n, d), or X
+
+    Raises
+    ------
+    InputError
+        If what is to be read cannot be.
+    """
+    return Rows.of(X).whole() if is_read_later(X) else X
+
+
 def _pieces(block: Array) -> list[slice]:
     """A block in pieces whose weighted copies stay small; a GPU takes it whole."""
     size = len(block) if is_tensor(block) and block.is_cuda else max(1, _PIECE // max(1, block.shape[1]))
@@ -191,8 +210,6 @@ def _pieces(block: Array) -> list[slice]:
 
 
 def _to_float64(block: Any) -> np.ndarray:
-    from ._arrays import to_numpy
-
     return to_numpy(block, np.float64)
 
 

@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 from torch.utils.data import TensorDataset
 
 import convexadv as ca
-from convexadv.sources import BlockRows, open_rows, whole
+from convexadv.rows import whole
+from convexadv.sources import BlockRows, open_rows
 
 
 @pytest.fixture(scope="module")

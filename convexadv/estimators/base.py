@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from ..errors import InputError
 from ..losses import get_loss
 from ..problems.base import Problem
-from ..sources import whole
+from ..rows import whole
 from .canonical import canonical
 
 _DTYPES = (np.float64, np.float32)

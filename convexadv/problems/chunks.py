@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays import Array, namespace
+from .._arrays import Array, namespace, to_numpy
 from ..rows import Rows
 from .terms import Component, Terms, TermSet
 
@@ -116,8 +116,6 @@ def compact(parts: PerChunk) -> PerChunk:
 
 def joined(chunks: list[Chunk], component: int, parts: PerChunk, sizes: list[tuple[int, int]]) -> list[Any]:
     """The inverse of :func:`split`, as NumPy arrays of the shapes given; None where all parts of a set are."""
-    from .._arrays import to_numpy
-
     result: list[Any] = []
     for number, shape in enumerate(sizes):
         if all(part[number] is None for part in parts):

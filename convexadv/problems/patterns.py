@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .._arrays import to_numpy
 from ..balls import check_norm, dual_norm_name
 from ..errors import InputError
 from ..losses import Loss
@@ -232,8 +233,6 @@ class PatternProblem(Problem):
         return total
 
     def _no_scaling(self, network: Any) -> None:
-        from .._arrays import to_numpy
-
         if (to_numpy(network.shift) != 0).any() or (to_numpy(network.scale) != 1).any():
             raise InputError("the network scales its inputs itself; give the network in the units of the problem's X.")
         if network.n_features != self.n_features or network.n_outputs != self.n_outputs:

@@ -15,8 +15,7 @@ from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..networks import GatedReLUNetwork, PolynomialNetwork, ReLUNetwork
 from ..problems.labels import number, per_row
-from ..rows import Rows, check_finite
-from ..sources import whole
+from ..rows import Rows, check_finite, whole
 from .pgd import Neighbourhood
 
 EXACT_TOLERANCE = 1e-9

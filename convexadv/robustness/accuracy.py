@@ -18,7 +18,7 @@ from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..networks import PolynomialNetwork
 from ..problems.labels import number
-from ..sources import whole
+from ..rows import whole
 from . import _plans
 from ._query import Query, Search
 from .attacks import attack

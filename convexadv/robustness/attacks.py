@@ -13,7 +13,7 @@ from .._arrays import Array, is_tensor, to_numpy
 from ..balls import check_norm
 from ..errors import InputError
 from ..problems.labels import per_row
-from ..sources import whole
+from ..rows import whole
 from . import _plans
 from ._arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
 from ._goals import Goal, LossOfScores

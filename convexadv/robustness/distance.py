@@ -12,8 +12,7 @@ from .._network import Network
 from ..errors import InputError
 from ..networks import PolynomialNetwork
 from ..quadratics import level_distance
-from ..rows import Rows, check_finite
-from ..sources import whole
+from ..rows import Rows, check_finite, whole
 from ._distance_sdp import nearest_by_sdp
 from ._pairs import Choice, Pair, Span, Weights
 

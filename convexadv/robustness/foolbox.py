@@ -14,7 +14,7 @@ from .._network import class_margins
 from ..balls import check_norm
 from ..errors import InputError
 from ..problems.labels import per_row
-from ..sources import whole
+from ..rows import whole
 from ._arguments import Scorer, box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
 from ._goals import decision
 from ._query import positive_integer

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..cones import Cones, project
 from ..errors import InputError
+from ..problems.bound import scaled_value
 from ..problems.certificate import OptimalityCertificate
 from ..problems.gates import sample_gates
 from ..problems.labels import number
@@ -186,8 +187,6 @@ def prices_of(problem: PatternProblem, certificate: OptimalityCertificate) -> tu
 
 def _bound(problem: PatternProblem, component: Any, checked: Checked, kappa: float) -> float:
     """The dual bound at a known largest price."""
-    from ..problems.bound import scaled_value
-
     return max(component_bound(problem, component, checked), scaled_value(checked.atoms, kappa, problem.beta)[0])
 
 

@@ -8,7 +8,7 @@ block however often a file is read. :class:`convexadv.rows.Rows` takes them wher
 
 from .blocks import BlockRows
 from .data_sets import DatasetRows
-from .dispatch import sources_of, whole
+from .dispatch import is_read_later, sources_of
 from .files import SUFFIXES, NpyRows, SafetensorsRows, files_of, open_rows, read_npy, read_tensor, tensors_of
 from .source import READ_ROWS, Shards, Source
 
@@ -22,10 +22,10 @@ __all__ = [
     "Shards",
     "Source",
     "files_of",
+    "is_read_later",
     "open_rows",
     "read_npy",
     "read_tensor",
     "sources_of",
     "tensors_of",
-    "whole",
 ]

@@ -25,29 +25,10 @@ def sources_of(X: Any) -> list[Any]:
     return [source for shard in shards for source in _sources_of_one(shard)]
 
 
-def whole(X: Any) -> Any:
-    """X itself, or where it names or holds rows that are read when they are asked for, all of them as one array (n, d).
-
-    Parameters
-    ----------
-    X : anything
-        A path, a source of this package, a PyTorch data set or a list of these is read; all else is returned.
-
-    Returns
-    -------
-    float64 array (n, d), or X
-
-    Raises
-    ------
-    InputError
-        If what is to be read cannot be.
-    """
+def is_read_later(X: Any) -> bool:
+    """Whether X names or holds rows that are read when they are asked for: a path, a source, a PyTorch data set."""
     first = X[0] if isinstance(X, list | tuple) and len(X) else X
-    if isinstance(first, str | os.PathLike | Source) or _torch_data(first) is not None:
-        from ..rows import Rows
-
-        return Rows.of(X).whole()
-    return X
+    return isinstance(first, str | os.PathLike | Source) or _torch_data(first) is not None
 
 
 def _is_shard(X: Any) -> bool:
