@@ -18,9 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
 from ._atomic import atomic_write
-from ._network import Network
 from .errors import FileFormatError, InputError
-from .networks import GatedReLUNetwork, PolynomialNetwork, ReLUNetwork
+from .networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
 
 FORMAT_VERSION = 1
 KINDS: dict[str, type[Network]] = {

@@ -12,9 +12,8 @@ import numpy as np
 from . import __version__
 from ._arrays import to_numpy
 from ._atomic import atomic_write
-from ._network import Network
 from .errors import InputError
-from .networks import GatedReLUNetwork, PolynomialNetwork, ReLUNetwork
+from .networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
 
 _OPSET, _IR_VERSION = 17, 8
 

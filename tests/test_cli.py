@@ -11,12 +11,12 @@ import pytest
 from safetensors.numpy import save_file
 
 import convexadv as ca
-from convexadv._units import in_units
 from convexadv.cli import main
 from convexadv.cli.data import fingerprint, scaling_of, split_rows
 from convexadv.cli.output import table, to_json
 from convexadv.cli.progress import PartsBar, Progress
 from convexadv.datasets import read_table
+from convexadv.networks.units import in_units
 from convexadv.solvers import Record, available_solvers
 from convexadv.verification import pack, unpack
 

@@ -20,7 +20,7 @@ from quadratic_reference import (
 
 import convexadv as ca
 from convexadv import InputError, PolynomialNetwork, certify, robust_accuracy, worst_case_margin
-from convexadv._units import in_units
+from convexadv.networks.units import in_units
 from convexadv.robustness import _worst_case
 
 RELU_FIT = (0.09, 0.5, 0.47)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-import convexadv._network as shared
 from convexadv import InputError, PolynomialNetwork
+from convexadv.networks import network as shared
 
 ACTIVATION = (0.3, -0.7, 0.2)
 

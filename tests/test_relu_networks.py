@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-import convexadv._network as shared
 from convexadv import GatedReLUNetwork, InputError, PolynomialNetwork, ReLUNetwork
-from convexadv._units import in_units, with_inputs
+from convexadv.networks import network as shared
+from convexadv.networks.units import in_units, with_inputs
 
 D = 4
 

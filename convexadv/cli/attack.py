@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .._atomic import atomic_write
-from .._network import Network
 from ..balls import NORMS, check_norm
 from ..errors import InputError
+from ..networks import Network
 from ..robustness import attack
 from .data import files_read
 from .evaluate import load_both

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from .._atomic import atomic_write
-from .._network import Network
 from ..balls import NORMS, check_norm
 from ..certificate_files import save_certificate
 from ..errors import InputError
-from ..networks import PolynomialNetwork
+from ..networks import Network, PolynomialNetwork
 from ..robustness import RobustAccuracy, certify, robust_accuracy
 from .data import files_read
 from .evaluate import chosen_radii, load_both

@@ -10,9 +10,9 @@ import numpy as np
 
 from .. import __version__
 from .._atomic import atomic_write
-from .._network import Network
 from ..datasets import Dataset, load
 from ..files import save
+from ..networks import Network
 from ..plotting.style import require_matplotlib
 from ..problems import PolynomialProblem
 from ..solvers import Solution, solve

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .._labels import label_indices
-from .._network import Network
 from ..balls import check_norm
 from ..datasets import Dataset
 from ..errors import InputError
 from ..files import load
+from ..networks import Network
+from ..networks.labels import label_indices
 from .data import check_labels, fingerprint, read_data, split_rows
 from .exit_codes import ExitCode
 from .fit import score

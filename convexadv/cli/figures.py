@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._network import Network
+from ..networks import Network
 from ..plotting import (
     new_figure,
     plot_accuracy,

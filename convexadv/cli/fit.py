@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .._network import Network
-from .._units import with_inputs
 from ..datasets import Dataset, Scaling
 from ..errors import InputError
 from ..files import save
 from ..losses import get_loss
+from ..networks import Network
+from ..networks.units import with_inputs
 from ..problems.base import Problem
 from ..problems.patterns import PatternProblem
 from ..processes import ALONE, Together

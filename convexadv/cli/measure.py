@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .._network import Network
-from .._units import in_units
 from ..errors import InputError
+from ..networks import Network
+from ..networks.units import in_units
 from ..robustness import attack, worst_case_margin
 
 

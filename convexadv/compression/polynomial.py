@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 
 from .._arrays import to_numpy
-from .._labels import label_indices
 from ..errors import InputError
 from ..networks import PolynomialNetwork
+from ..networks.labels import label_indices
 from ..recovery import lift, neural_decomposition, restore
 from ..robustness import worst_case_margin
 from .choices import best_choice, pareto

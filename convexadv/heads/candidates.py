@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _units
-from .._network import Network
 from ..datasets import Scaling
 from ..errors import InputError
+from ..networks import Network
+from ..networks.units import with_inputs
 from ..paths import PathPoint, regularisation_path
 from ..problems import GatedReLUProblem, OptimalityCertificate, PolynomialProblem, ReLUProblem
 from ..problems.labels import number
@@ -122,7 +122,7 @@ def candidates(
             shares: dict[float, float] = shares,
         ) -> bool:
             network = point.solution.network
-            head = None if network is None else _units.with_inputs(network, units.shift, units.scale)
+            head = None if network is None else with_inputs(network, units.shift, units.scale)
             judge(Candidate(n_gates, shares[point.beta], threshold, point, head))
             return False
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from .._network import Network
 from ..errors import InputError
+from ..networks import Network
 from .backbone import Backbone
 from .tap import Tap
 

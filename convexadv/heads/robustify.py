@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._network import Network
 from ..errors import InputError
+from ..networks import Network
 from ..problems.base import choice
 from ..problems.labels import number
 from ..robustness._arguments import device_of

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array, to_numpy
-from .._network import class_margins
+from ..networks.network import class_margins
 from ..robustness._arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
 from ..robustness.pgd import Neighbourhood, evaluate, unit_ball
 

@@ -132,7 +132,7 @@ def _broken(network: Any, X: np.ndarray, y: Any, radius: float, axes: np.ndarray
     """Rows whose ball is not certified to lie in the region of their label."""
     import torch
 
-    from .._units import in_units
+    from ..networks.units import in_units
     from ..robustness import worst_case_margin
 
     stretch = torch.as_tensor(axes).to(network.scale)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import _labels
 from .._arrays import Array, is_tensor, to_numpy
 from ..errors import InputError
+from ..networks.labels import as_classes, as_labels, label_indices, summary
 
 Scorer = Callable[[torch.Tensor], torch.Tensor]
 
@@ -99,21 +99,21 @@ def classes_of(network: torch.nn.Module, labels: Sequence[Any], scores: torch.Te
     classes = getattr(network, "classes", None)
     outputs = 1 if scores.ndim == 1 else scores.shape[1]
     if classes is not None:
-        classes = _labels.as_labels(classes, "the classes of the network")
+        classes = as_labels(classes, "the classes of the network")
         if len(classes) != max(2, outputs):
             raise InputError(f"The network has {len(classes)} classes but {outputs} outputs.")
         return classes
     if outputs > 1:
         return np.arange(outputs)
-    present = np.unique(np.concatenate([_labels.as_labels(values) for values in labels]))
+    present = np.unique(np.concatenate([as_labels(values) for values in labels]))
     pairs = [np.array(pair) for pair in ([0, 1], [-1, 1])] if present.dtype.kind != "U" else []
     classes = next((pair for pair in pairs if np.isin(present, pair).all()), present)
     if len(classes) != 2:
-        raise InputError(f"A network with one score needs labels of two values, got {_labels.summary(present)}.")
+        raise InputError(f"A network with one score needs labels of two values, got {summary(present)}.")
     return classes
 
 
 def positions(classes: np.ndarray, y: Any, n: int) -> torch.Tensor:
     """Turn labels to positions among the classes, which a module from elsewhere may list in any order."""
     order = np.argsort(classes)
-    return torch.from_numpy(order[_labels.label_indices(y, _labels.as_classes(classes[order]), n)])
+    return torch.from_numpy(order[label_indices(y, as_classes(classes[order]), n)])

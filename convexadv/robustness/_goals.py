@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from .._network import class_margins
 from ..errors import InputError
+from ..networks.network import class_margins
 
 LossOfScores = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from .._arrays import to_numpy
-from .._network import Network, class_margins
-from .._units import in_units
 from ..balls import dual_norm_name, gauge
-from ..networks import GatedReLUNetwork, ReLUNetwork
+from ..networks import GatedReLUNetwork, Network, ReLUNetwork
+from ..networks.network import class_margins
+from ..networks.units import in_units
 
 _EPS = float(np.finfo(np.float64).eps)
 

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .. import _labels
 from .._arrays import Array, is_tensor, to_numpy
-from .._network import Network
 from ..balls import NORMS, check_norm
 from ..errors import InputError
-from ..networks import GatedReLUNetwork, PolynomialNetwork, ReLUNetwork
+from ..networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
+from ..networks.labels import label_indices
 from ..problems.labels import number, per_row
 from ..rows import Rows, check_finite, whole
 from .pgd import Neighbourhood
@@ -103,7 +102,7 @@ class Query:
             raise InputError(f"X must have shape (n, {network.n_features}), got ({rows.n}, {rows.d}).")
         check_finite(rows)
         array = rows.take(np.arange(rows.n)) if isinstance(X, (list, tuple)) else to_numpy(X)
-        labels, radii = _labels.label_indices(y, network.classes, rows.n), per_row("radius", radius, rows.n)
+        labels, radii = label_indices(y, network.classes, rows.n), per_row("radius", radius, rows.n)
         box = None if bounds is None else _box(bounds, array, network, norm)
         return cls(network, array, labels, radii, norm, X.device if is_tensor(X) else None, box)
 

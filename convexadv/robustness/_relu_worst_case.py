@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._network import Network
-from ..networks import GatedReLUNetwork, ReLUNetwork
+from ..networks import GatedReLUNetwork, Network, ReLUNetwork
 from ._branches import Best, proofs
 from ._branching import Tree
 from ._neurons import Centres, GatedNeurons, ReLUNeurons

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from .._network import class_margins
 from ..errors import InputError
 from ..networks import GatedReLUNetwork, PolynomialNetwork
+from ..networks.network import class_margins
 from ._arguments import Scorer
 from ._goals import Goal, LossOfScores
 from ._plans import Plan

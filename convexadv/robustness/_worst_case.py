@@ -26,8 +26,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._network import class_margins
 from ..networks import PolynomialNetwork
+from ..networks.network import class_margins
 from . import _regions
 from ._box_search import Rows, search_boxes
 from ._pairs import Choice, Pair, Span, Weights

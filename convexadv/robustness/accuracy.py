@@ -13,10 +13,9 @@ import torch
 
 from .._arrays import Array, to_numpy
 from .._atomic import write_json
-from .._network import Network
 from ..balls import NORMS, check_norm
 from ..errors import InputError
-from ..networks import PolynomialNetwork
+from ..networks import Network, PolynomialNetwork
 from ..problems.labels import number
 from ..rows import whole
 from . import _plans

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .._arrays import Array
-from .._network import Network
-from ..networks import PolynomialNetwork
+from ..networks import Network, PolynomialNetwork
 from ._query import Query, Search
 from .margins import MAX_BRANCHES, answer, radius_text
 

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, namespace, to_numpy
-from .._network import Network
 from ..errors import InputError
-from ..networks import PolynomialNetwork
+from ..networks import Network, PolynomialNetwork
 from ..quadratics import level_distance
 from ..rows import Rows, check_finite, whole
 from ._distance_sdp import nearest_by_sdp

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
-from .._network import class_margins
 from ..balls import check_norm
 from ..errors import InputError
+from ..networks.network import class_margins
 from ..problems.labels import per_row
 from ..rows import whole
 from ._arguments import Scorer, box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
-from .._network import Network
 from ..errors import InputError
-from ..networks import PolynomialNetwork
+from ..networks import Network, PolynomialNetwork
 from . import _relu_worst_case
 from ._query import Found, Query, Search
 from ._worst_case import Task

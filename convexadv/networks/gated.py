@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import _network
-from ._network import Network, entries_of_rows, network_dtype, weight_tensor
-from .errors import InputError
+from ..errors import InputError
+from . import network
+from .network import Network
+from .weights import entries_of_rows, network_dtype, weight_tensor
 
 
 class GatedReLUNetwork(Network):
@@ -140,7 +141,7 @@ class GatedReLUNetwork(Network):
             If x is not a tensor or has another number of features.
         """
         z = self._scaled(x, self.weights.dtype)
-        size = max(1, _network.BLOCK // max(1, z.shape[:-1].numel() * self.n_outputs))
+        size = max(1, network.BLOCK // max(1, z.shape[:-1].numel() * self.n_outputs))
         scores = z.new_zeros(())
         for start in range(0, max(1, self.n_neurons), size):  # one empty block keeps the graph of m = 0
             block = slice(start, start + size)

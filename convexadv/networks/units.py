@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._network import AnyNetwork
+from .network import AnyNetwork
 
 
 def with_inputs(network: AnyNetwork, shift: Any, scale: Any) -> AnyNetwork:

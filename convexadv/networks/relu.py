@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._network import Network, entries_of_rows, network_dtype, weight_tensor
-from .errors import InputError
+from ..errors import InputError
+from .network import Network
+from .weights import entries_of_rows, network_dtype, weight_tensor
 
 
 class ReLUNetwork(Network):

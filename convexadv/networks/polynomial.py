@@ -1,4 +1,4 @@
-"""Two-layer networks as torch modules: raw inputs in, scores out, with labels and input scaling inside."""
+"""Two-layer networks with a quadratic activation."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._gated_network import GatedReLUNetwork
-from ._network import Network, network_dtype, weight_tensor
-from ._relu_network import ReLUNetwork
-from .errors import InputError
-
-__all__ = ["GatedReLUNetwork", "PolynomialNetwork", "ReLUNetwork"]
+from ..errors import InputError
+from .network import Network
+from .weights import network_dtype, weight_tensor
 
 _UNIT_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-9}
 

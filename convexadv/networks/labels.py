@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import is_tensor, to_numpy
-from .errors import InputError
+from .._arrays import is_tensor, to_numpy
+from ..errors import InputError
 
 _REAL_KINDS = "biuf"
 
