@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from .problems.blocks import Blocks
-from .problems.gated import GatedReLUProblem
-from .problems.polynomial import PolynomialProblem
-from .recovery import lift, network_from_lift, restore
-from .solvers import Solution
-from .solvers.gated_state import KEY, extrapolated
+from ..problems.blocks import Blocks
+from ..problems.gated import GatedReLUProblem
+from ..problems.polynomial import PolynomialProblem
+from ..recovery import lift, network_from_lift, restore
+from ..solvers import Solution
+from ..solvers.gated_state import KEY, extrapolated
 
 _SMALLEST = 1e-3
 """Eigenvalues of an extrapolated lift below this share of the largest are dropped: they are errors of the step."""
