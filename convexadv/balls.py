@@ -17,6 +17,7 @@ from .errors import InputError
 
 NORMS = ("l1", "l2", "linf")
 _DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
+_POINT = 1e-290  # an ellipsoid of a smaller radius is its centre: quotients by denormal numbers overflow
 _NEWTON_STEPS = 60
 
 
@@ -169,10 +170,11 @@ def project(delta: Array, radius: Any, norm: str, scale: Array | None = None) ->
     if norm == "l2":
         return delta * _ratio(radius, length, outside)
     magnitude = abs(delta)
-    ordered = -_sorted(-magnitude)
+    below = magnitude - xp.amax(magnitude, -1)[..., None]  # exact where it counts: a small ball far away stays one
+    ordered = -_sorted(-below)
     count = xp.ones_like(delta).cumsum(-1)
     threshold = xp.amax((ordered.cumsum(-1) - radius) / count, -1)[..., None]
-    shrunk = xp.sign(delta) * xp.clip(magnitude - threshold, 0.0, None)
+    shrunk = xp.sign(delta) * xp.clip(below - threshold, 0.0, None)
     return xp.where(outside, shrunk, delta)
 
 
@@ -272,7 +274,7 @@ def _project_ellipsoid(delta: Array, radius: Array, scale: Array) -> Array:
     axes = xp.where(moving, scale, xp.ones_like(scale)) ** 2
     delta = xp.where(moving, delta, xp.zeros_like(delta))
     weight = delta * xp.sqrt(axes)
-    positive = radius > 0
+    positive = radius > _POINT
     safe = xp.where(positive, radius, xp.ones_like(radius))
     t = xp.zeros_like(weight[..., :1])
     for _ in range(_NEWTON_STEPS):  # on 1/||.||, from the left of the root: monotone

@@ -15,6 +15,8 @@ from ._arrays import Array, namespace, rows_in_numpy
 _NEWTON_STEPS = 60
 _NORM_TOLERANCE = 2e-15
 _START_ROUNDING = 1e-14
+_NEGLIGIBLE = 1e-150  # of a coefficient beside the largest one: its square underflows
+_FLAT = 1e-290  # a coefficient below it is none: quotients of denormal numbers are no numbers
 _SMOOTH_TOLERANCE = 1e-9
 _LEVEL_STEPS = 120
 _LEVEL_TOLERANCE = 1e-14
@@ -61,6 +63,29 @@ def ball_minimum(curvature: Array, gradient: Array, radius: Array, sphere: bool 
     xp = namespace(gradient)
     if gradient.shape[1] == 0:
         return BallMinimum(gradient.sum(-1), gradient, 0.0 * radius)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        found = _ball_minimum(curvature, gradient, radius, sphere, xp)
+        odd = ~xp.isfinite(found.value)
+        if not bool(odd.any()):
+            return found
+        again = _in_own_units(curvature[odd], gradient[odd], radius[odd], sphere, xp)
+    for whole, part in zip(found, again, strict=True):
+        whole[odd] = part
+    return found
+
+
+def _in_own_units(curvature: Array, gradient: Array, radius: Array, sphere: bool, xp) -> BallMinimum:
+    """The same in units of the radius and of the largest coefficient, for rows whose squares overflow or underflow."""
+    B, g = curvature * radius[:, None] * radius[:, None], gradient * radius[:, None]
+    size = xp.maximum(xp.amax(xp.abs(B), -1), xp.amax(xp.abs(g), -1))
+    unit = xp.where((size > 0) & xp.isfinite(size), size, xp.ones_like(size))[:, None]
+    B, g = (xp.where(xp.abs(part) > _NEGLIGIBLE * unit, part / unit, 0.0 * unit) for part in (B, g))
+    found = _ball_minimum(B, g, xp.ones_like(size), sphere, xp)
+    unit = unit[:, 0]
+    return BallMinimum(found.value * unit, found.point * radius[:, None], found.multiplier * unit / radius / radius)
+
+
+def _ball_minimum(curvature: Array, gradient: Array, radius: Array, sphere: bool, xp) -> BallMinimum:
     inside = radius > 0
     radius = xp.where(inside, radius, xp.ones_like(radius))
     base = -xp.amin(curvature, -1)
@@ -163,6 +188,7 @@ def level_distance(curvature: Array, gradient: Array, level: Array, slack: Array
     xp = namespace(gradient)
     if gradient.shape[1] == 0:
         return LevelDistance(xp.where(level <= slack, 0.0 * level, xp.inf + 0.0 * level), gradient)
+    curvature, gradient = (xp.where(abs(part) > _FLAT, part, xp.zeros_like(part)) for part in (curvature, gradient))
     above = level > 0
     level = xp.where(above, level, xp.ones_like(level))
     base = xp.clip(-xp.amin(curvature, -1), 0.0, None)
@@ -179,8 +205,9 @@ def level_distance(curvature: Array, gradient: Array, level: Array, slack: Array
     point = xp.where(here & needed[:, None], filled[:, None], point)
     distance = xp.sqrt((point * point).sum(-1))
     reached = ~down | needed | (rest <= slack)
-    distance = xp.where(above, xp.where(reached, distance, xp.inf + distance), 0.0 * distance)
-    return LevelDistance(distance, xp.where((above & reached)[:, None], point, 0.0 * point))
+    nothing = xp.zeros_like(distance)
+    distance = xp.where(above, xp.where(reached, distance, xp.inf + nothing), nothing)
+    return LevelDistance(distance, xp.where((above & reached)[:, None], point, xp.zeros_like(point)))
 
 
 def _level_root(curvature, flat, gradient, base, level, xp) -> tuple[Array, Array]:

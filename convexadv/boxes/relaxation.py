@@ -27,6 +27,7 @@ from .newton import FACTORS, MEAN, SLACK, Rows, minimise, narrowed, normalised, 
 MAX_ROUNDS = 3  # Newton solves for one row, each with one factor more than the last
 MAX_INTERIOR_DIMENSION = 128  # up to here rows that are left go to the interior-point method, else to more rounds
 KICK = 0.1  # size of a new factor, and of a slack that has to open again
+POINT = 1e-150  # a box this small is a point: the square of its radius underflows
 BLOCK_SIZE = 1 << 17  # numbers in the points of one block: several such arrays fit in a cache
 DEVICE_BLOCK_SIZE = 1 << 24  # the same where only memory limits it
 
@@ -41,7 +42,7 @@ class BoxRelaxation(NamedTuple):
     mean : (n, d) first moment m; 2 m is the derivative of the minimum with respect to g.
     factors : (n, k, d), G = mean mean' + factors' factors, G_jj <= r^2; sign G is the derivative for A.
     multipliers : (n, d) lam >= 0 with sign A + curvature I + diag(lam) positive semidefinite where the radius is
-        positive; zero elsewhere.
+        above 1e-150, where its square is a number; zero elsewhere.
     state : (n, k + 2, d) to be passed as ``warm_start`` of a similar problem.
     """
 
@@ -120,7 +121,8 @@ def _relaxation(
     points = xp.concatenate([widened(part[2], width) for part in solved])
     multipliers = xp.concatenate([part[3] for part in solved])
     half = radius if radius.ndim == 2 else radius[:, None]
-    inverse = xp.where(half > 0, 1 / xp.where(half > 0, half, 1.0), 0.0)
+    squared = half > POINT
+    inverse = xp.where(squared, 1 / xp.where(squared, half, 1.0), 0.0)
     multipliers = multipliers * rows.scale[:, None] * inverse**2
     moments = half[:, None] * points[:, MEAN:]
     inside = (half > 0).any(1)

@@ -1,0 +1,39 @@
+"""A share of every group of ``python -m benchmarks.fuzz``, and what its long runs have found."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import convexadv as ca
+from convexadv.balls import gauge, project
+from convexadv.boxes import box_relaxation_minimum
+from convexadv.quadratics import ball_minimum, level_distance
+
+TINY = 5e-324
+
+
+def test_a_small_l1_ball_far_away_is_projected_on_exactly():
+    points = project(np.array([[1e8, -8e8, 3.0], [2.0, 2.0, 0.0]]), np.array([6e-5, 1e-9]), "l1")
+    np.testing.assert_array_equal(points, [[0.0, -6e-5, 0.0], [5e-10, 5e-10, 0.0]])
+
+
+def test_a_denormal_radius_is_as_good_as_none():
+    B, g = np.array([[4.0, -3.0]]), np.array([[0.3, -0.7]])
+    for r in (3 * TINY, 1e-310, 1e-200):
+        found = ball_minimum(B, g, np.array([r]))
+        np.testing.assert_allclose(found.value, -2 * r * np.hypot(0.3, 0.7), rtol=1e-6, atol=2 * TINY)
+        assert np.linalg.norm(found.point) <= r
+        assert not np.isnan(box_relaxation_minimum(np.eye(2), B[0], 1.0, g, r).multipliers).any()
+    assert gauge(project(np.full((1, 2), 1e8), np.array([3 * TINY]), "l2", np.array([2.0, 1e-3])), "l2").max() == 0
+    network = ca.PolynomialNetwork([[0.6, 0.8], [1, 0]], [1.0, -2.0], classes=[0, 1])
+    X = np.array([[1.0, 2.0]])
+    margin = ca.worst_case_margin(network, X, [1], 0.0).lower_bound
+    np.testing.assert_allclose(ca.worst_case_margin(network, X, [1], TINY).lower_bound, margin, rtol=1e-12)
+
+
+def test_denormal_coefficients_count_as_zero():
+    found = ball_minimum(np.array([[-1.0, 2.0]]), np.array([[TINY, 0.0]]), np.ones(1))
+    assert found.value == -1
+    distance = level_distance(np.array([[-TINY, 0.0]]), np.array([[0.0, TINY]]), np.array([0.5, -1.0])[:1], np.zeros(1))
+    assert distance.distance == np.inf
+    assert distance.point.tolist() == [[0, 0]]
