@@ -8,8 +8,8 @@ import numpy as np
 
 import convexadv as ca
 from convexadv.robustness._pairs import Pair
-from convexadv.robustness._query import Query, Search
 from convexadv.robustness._worst_case import Task, _Block
+from convexadv.robustness.query import Query, Search
 
 _DUAL = {"l2": 2, "linf": 1, "l1": np.inf}
 

@@ -21,8 +21,8 @@ from .files import KINDS, _pack_classes, _unpack_classes
 from .networks import PolynomialNetwork
 from .problems.certificate import AtomSet, ConeMultipliers, GateShares, OptimalityCertificate
 from .robustness import RobustnessCertificate
-from .robustness._query import Query
-from .robustness._witness import witnesses
+from .robustness.query import Query
+from .robustness.witness import witnesses
 from .verification.check import recompute
 from .verification.claim import WEIGHTS, Claim, pack, pack_parts, unpack, unpack_parts
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
-from ..robustness._arguments import evaluation_mode
+from ..robustness.arguments import evaluation_mode
 from ._trace import Trace, trace
 from .tap import Tap
 

@@ -10,8 +10,8 @@ import torch
 from .._arrays import Array, to_numpy
 from ..problems.labels import per_row
 from ..robustness import attack
-from ..robustness._arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
-from ..robustness._goals import Goal
+from ..robustness.arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
+from ..robustness.goals import Goal
 from ..robustness.pgd import Neighbourhood
 from ..robustness.square import square_search
 

@@ -15,7 +15,7 @@ from ..balls import check_norm
 from ..errors import InputError
 from ..problems.labels import number
 from ..robustness import worst_case_margin
-from ..robustness._arguments import evaluation_mode, float_rows
+from ..robustness.arguments import evaluation_mode, float_rows
 from .features import on_model
 from .headed import HeadedModel
 from .lipschitz import LipschitzBound, lipschitz_bound

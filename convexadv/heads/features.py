@@ -15,7 +15,7 @@ from .. import __version__
 from .._arrays import to_numpy
 from .._atomic import atomic_write
 from ..errors import InputError
-from ..robustness._arguments import device_of, evaluation_mode
+from ..robustness.arguments import device_of, evaluation_mode
 from ._progress import watched
 from .inputs import Inputs
 from .tap import Tap

@@ -15,7 +15,7 @@ from .._atomic import write_json
 from ..errors import InputError
 from ..problems.labels import number
 from ..robustness import attack
-from ..robustness._query import positive_integer
+from ..robustness.query import positive_integer
 from .black_box import BlackBox, broken_by_transfer
 from .surface import MarginSurface, margin_surface
 

@@ -14,8 +14,8 @@ from ..errors import InputError
 from ..networks import Network
 from ..problems.base import choice
 from ..problems.labels import number
-from ..robustness._arguments import device_of
-from ..robustness._query import positive_integer
+from ..robustness.arguments import device_of
+from ..robustness.query import positive_integer
 from ..solvers import Solution
 from ._clock import Clock
 from .candidates import Grid, gaps_of_classes

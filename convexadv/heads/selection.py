@@ -10,8 +10,8 @@ import torch
 from .._arrays import to_numpy
 from ..errors import InputError
 from ..problems.labels import number
-from ..robustness._arguments import classes_of, evaluation_mode, positions
-from ..robustness._goals import decision
+from ..robustness.arguments import classes_of, evaluation_mode, positions
+from ..robustness.goals import decision
 from .features import on_model
 from .inputs import Inputs, inputs_of
 from .perturbed import InputAttack, Numbered

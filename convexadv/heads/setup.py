@@ -10,8 +10,8 @@ import torch
 
 from ..errors import InputError
 from ..networks import PolynomialNetwork
-from ..robustness._arguments import evaluation_mode
-from ..robustness._query import positive_integer
+from ..robustness.arguments import evaluation_mode
+from ..robustness.query import positive_integer
 from .features import on_model
 from .headed import HeadedModel
 from .inputs import Inputs

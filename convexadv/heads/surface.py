@@ -10,7 +10,7 @@ import torch
 
 from .._arrays import Array, to_numpy
 from ..networks.network import class_margins
-from ..robustness._arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
+from ..robustness.arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
 from ..robustness.pgd import Neighbourhood, evaluate, unit_ball
 
 _NEAR = 0.1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import InputError
-from ..robustness._arguments import evaluation_mode
+from ..robustness.arguments import evaluation_mode
 from ._trace import Call, Trace, trace
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..datasets import Scaling
-from ..robustness._query import positive_integer
+from ..robustness.query import positive_integer
 from ._clock import Clock
 from .features import cache_key, extract
 from .inputs import Inputs

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ._pairs import Pair
-from ._query import Search
 from ._regions import boxed
+from .query import Search
 
 _NODES = 256  # sub-boxes that are bounded together
 _TOLERANCE = 1e-12  # of the relaxations

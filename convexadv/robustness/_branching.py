@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ._branches import Best, bounds
-from ._query import Search
 from ._relaxation import Pairs
+from .query import Search
 
 _NODES = 256  # branches that are bounded together, if the memory allows
 _NUMBERS = 1 << 20  # in the largest array of these

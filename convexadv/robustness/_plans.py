@@ -11,10 +11,10 @@ import torch
 
 from ..errors import InputError
 from ..networks import PolynomialNetwork
-from ._goals import LossOfScores, cross_entropy_loss, loss_of, margin_loss
-from ._query import positive_integer
 from .apgd import auto_projected_gradient
+from .goals import LossOfScores, cross_entropy_loss, loss_of, margin_loss
 from .pgd import LossFunction, Neighbourhood, projected_gradient
+from .query import positive_integer
 
 METHODS = ("pgd", "apgd", "fgsm", "exact")
 

@@ -12,8 +12,8 @@ from ..networks import GatedReLUNetwork, Network, ReLUNetwork
 from ._branches import Best, proofs
 from ._branching import Tree
 from ._neurons import Centres, GatedNeurons, ReLUNeurons
-from ._query import EXACT_TOLERANCE, Found, Query, Search
 from ._relaxation import Pairs
+from .query import EXACT_TOLERANCE, Found, Query, Search
 
 _BLOCK = 1 << 19  # numbers in the largest arrays of a block of rows
 _STEPS = 30  # of every row that the first linear bounds do not decide

@@ -9,10 +9,10 @@ import torch
 from ..errors import InputError
 from ..networks import GatedReLUNetwork, PolynomialNetwork
 from ..networks.network import class_margins
-from ._arguments import Scorer
-from ._goals import Goal, LossOfScores
 from ._plans import Plan
 from ._starts import Starts, across_gates
+from .arguments import Scorer
+from .goals import Goal, LossOfScores
 from .margins import worst_case_margin
 from .pgd import LossFunction, Neighbourhood, better
 

@@ -31,8 +31,8 @@ from ..networks.network import class_margins
 from . import _regions
 from ._box_search import Rows, search_boxes
 from ._pairs import Choice, Pair, Span, Weights
-from ._query import EXACT_TOLERANCE, Found, Query, Search
 from ._regions import Local
+from .query import EXACT_TOLERANCE, Found, Query, Search
 
 _EPS = float(np.finfo(np.float64).eps)
 _ROWS = 1 << 24  # numbers in the largest arrays of a block of rows

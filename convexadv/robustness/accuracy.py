@@ -19,10 +19,10 @@ from ..networks import Network, PolynomialNetwork
 from ..problems.labels import number
 from ..rows import whole
 from . import _plans
-from ._query import Query, Search
 from .attacks import attack
 from .certificates import certificate
 from .margins import MAX_BRANCHES
+from .query import Query, Search
 
 METHODS = ("fgsm", "pgd")
 """Attacks that are made if none are named."""

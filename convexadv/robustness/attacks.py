@@ -15,12 +15,12 @@ from ..errors import InputError
 from ..problems.labels import per_row
 from ..rows import whole
 from . import _plans
-from ._arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
-from ._goals import Goal, LossOfScores
-from ._query import positive_integer
 from ._search import search
 from ._starts import Starts
+from .arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
+from .goals import Goal, LossOfScores
 from .pgd import Neighbourhood
+from .query import positive_integer
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -7,8 +7,8 @@ from typing import Any
 
 from .._arrays import Array
 from ..networks import Network, PolynomialNetwork
-from ._query import Query, Search
 from .margins import MAX_BRANCHES, answer, radius_text
+from .query import Query, Search
 
 _POLYNOMIAL = {
     "l2": "S-procedure: the exact worst case over the l2 ball",

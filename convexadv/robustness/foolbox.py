@@ -15,11 +15,11 @@ from ..errors import InputError
 from ..networks.network import class_margins
 from ..problems.labels import per_row
 from ..rows import whole
-from ._arguments import Scorer, box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
-from ._goals import decision
-from ._query import positive_integer
+from .arguments import Scorer, box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
 from .attacks import AttackResult
+from .goals import decision
 from .pgd import Neighbourhood, better
+from .query import positive_integer
 
 _ORDERS = {"l1": 1, "l2": 2, "linf": float("inf")}
 _PREFIXES = {"l1": "L1", "l2": "L2", "linf": "Linf"}

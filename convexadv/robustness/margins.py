@@ -12,8 +12,8 @@ from .._arrays import Array
 from ..errors import InputError
 from ..networks import Network, PolynomialNetwork
 from . import _relu_worst_case
-from ._query import Found, Query, Search
 from ._worst_case import Task
+from .query import Found, Query, Search
 
 MAX_BRANCHES = 100
 

@@ -13,8 +13,8 @@ from ..quadratics import ball_minimum
 from . import _relu_worst_case
 from ._cross import cross_witness
 from ._pairs import Pair, Span, Weights
-from ._query import Query
 from ._regions import boxed
+from .query import Query
 
 _BLOCK = 1 << 21  # numbers in the largest array of rows that are solved together
 
