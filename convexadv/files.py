@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
 from ._atomic import atomic_write
+from ._version import __version__
 from .errors import FileFormatError, InputError
 from .networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
 
@@ -77,7 +78,7 @@ def save(network: Network, path: str | os.PathLike[str], /, **metadata: Any) -> 
     header = {
         "format": _HEADER,
         "format_version": FORMAT_VERSION,
-        "package_version": _package_version(),
+        "package_version": __version__,
         "kind": kind,
         "classes": _pack_classes(network.classes),
         "settings": settings,
@@ -207,9 +208,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(f"{type(value).__name__} is not a JSON type")
-
-
-def _package_version() -> str:
-    import convexadv
-
-    return getattr(convexadv, "__version__", "unknown")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
 from ._arrays import to_numpy
 from ._atomic import atomic_write
+from ._version import __version__
 from .errors import InputError
 from .networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
 

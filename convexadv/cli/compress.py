@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from .._atomic import write_json
+from .._version import __version__
 from ..compression import Compressed, save_factorised
 from ..compression.compress import compress
 from ..training import Settings, augmentation

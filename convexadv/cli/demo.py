@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import __version__
 from .._atomic import atomic_write
+from .._version import __version__
 from ..datasets import Dataset, load
 from ..files import save
 from ..networks import Network

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any, NoReturn
 
-from .. import __version__
+from .._version import __version__
 from ..errors import InputError
 from . import options
 from .exit_codes import epilog

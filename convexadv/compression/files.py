@@ -19,8 +19,9 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from .._atomic import atomic_write
+from .._version import __version__
 from ..errors import FileFormatError, InputError
-from ..files import FORMAT_VERSION, _package_version, _plain, _read
+from ..files import FORMAT_VERSION, _plain, _read
 from .convert import replaced
 from .folding import FoldedBatchNorm
 from .layers import LowRankLinear, TuckerConv2d, empty
@@ -66,7 +67,7 @@ def save_factorised(model: nn.Module, path: str | os.PathLike[str], /, **metadat
     header = {
         "format": _HEADER,
         "format_version": FORMAT_VERSION,
-        "package_version": _package_version(),
+        "package_version": __version__,
         "kind": KIND,
         "classes": None,
         "settings": _structure(model),

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import __version__
 from .._arrays import to_numpy
 from .._atomic import atomic_write
+from .._version import __version__
 from ..errors import InputError
 from ..robustness.arguments import device_of, evaluation_mode
 from ._progress import watched
