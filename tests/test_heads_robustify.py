@@ -122,9 +122,13 @@ def test_candidate_with_the_best_attacked_accuracy_is_chosen_and_the_table_can_b
     assert report.chosen["attacked"] == max(row["attacked"] for row in report.candidates)
     assert all(row["gap"] <= 1e-3 for row in report.candidates)
     X, y = digits()
-    again = ca.attack(made.model, X[1000:1200], y[1000:1200], 0.1, bounds=BOX, steps=5, restarts=1, batch_size=256)
+    again = ca.attack(
+        made.model, X[1000:1200], y[1000:1200], 0.1, bounds=BOX, method="apgd", steps=5, restarts=2, batch_size=256
+    )
     assert report.after["attacked"] == pytest.approx(1.0 - again.success.mean())
-    old = ca.attack(model, X[1000:1200], y[1000:1200], 0.1, bounds=BOX, steps=5, restarts=1, batch_size=256)
+    old = ca.attack(
+        model, X[1000:1200], y[1000:1200], 0.1, bounds=BOX, method="apgd", steps=5, restarts=2, batch_size=256
+    )
     assert report.before["attacked"] == pytest.approx(1.0 - old.success.mean())
     with torch.no_grad():
         clean = (made.model(torch.from_numpy(X[1000:1200])).argmax(1).numpy() == y[1000:1200]).mean()
@@ -242,7 +246,7 @@ def test_attacked_and_augmented_inputs_are_added_as_rows(model):
     assert flipped == [50, 50, 20]
     assert found.report.sizes["extra_rows"] == 240
     rows = np.concatenate([block for _, block in found.problem.rows.blocks()])
-    moved = ca.attack(model, X[:50], y[:50], 0.1, bounds=BOX, steps=4, restarts=1).points
+    moved = ca.attack(model, X[:50], y[:50], 0.1, bounds=BOX, method="apgd", steps=4, restarts=2).points
     with torch.no_grad():
         np.testing.assert_allclose(rows[:120], model.features(torch.from_numpy(X[:120])), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(rows[120:170], model.features(torch.from_numpy(moved)), rtol=1e-4, atol=1e-5)
@@ -278,7 +282,7 @@ def test_ball_of_the_shape_of_movements(model):
     data, attack = (X[:100], y[:100]), {"attack_radius": 0.1, "attack_steps": 3, "bounds": BOX}
     settings = {"radius": 0.5, "beta": 0.6, "ball": "movement", "validation": None}
     found = robustify(model, data, **settings, **attack)
-    moved = ca.attack(model, *data, 0.1, bounds=BOX, steps=3, restarts=1).points
+    moved = ca.attack(model, *data, 0.1, bounds=BOX, method="apgd", steps=3, restarts=2).points
     with torch.no_grad():
         delta = (model.features(torch.from_numpy(moved)) - model.features(torch.from_numpy(X[:100]))).double().numpy()
     delta /= found.head.scale.numpy()

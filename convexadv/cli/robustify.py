@@ -8,8 +8,8 @@ from typing import Any
 
 from safetensors.torch import save as to_bytes
 
-from .. import __version__
 from .._atomic import atomic_write, write_json
+from .._version import __version__
 from ..files import save
 from ..heads import Robustified, robustify
 from .data import check_labels, files_read, read_data
@@ -54,6 +54,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "validation": arguments.validation or None,
         "attack_radius": arguments.attack_radius,
         "attack_norm": arguments.attack_norm,
+        "attack_method": arguments.method,
         "attack_steps": arguments.steps,
         "attack_restarts": arguments.restarts,
         "bounds": None if arguments.bounds is None else tuple(arguments.bounds),

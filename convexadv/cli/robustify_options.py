@@ -95,8 +95,15 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--attack-radius", type=non_negative, metavar="R", help="of attacks on inputs, in their units")
     group.add_argument("--attack-norm", default="linf", help="linf, l2 or l1 (default: linf)")
-    group.add_argument("--steps", type=count, default=20, metavar="N", help="steps of PGD (default: 20)")
-    group.add_argument("--restarts", type=count, default=1, metavar="N", help="starts of PGD (default: 1)")
+    group.add_argument("--method", default="apgd", help="apgd, pgd or fgsm (default: apgd)")
+    group.add_argument("--steps", type=count, default=20, metavar="N", help="steps of the attack (default: 20)")
+    group.add_argument(
+        "--restarts",
+        type=count,
+        default=2,
+        metavar="N",
+        help="starts of the attack, by cross-entropy and by margins in turn (default: 2)",
+    )
     group.add_argument("--bounds", type=finite, nargs=2, metavar=("LOW", "HIGH"), help="box of the inputs")
     group.add_argument("--batch-size", type=count, default=256, metavar="N", help="inputs at a time (default: 256)")
     group.add_argument("--seed", type=count_or_zero, default=0, metavar="N", help="of all that is random (default: 0)")

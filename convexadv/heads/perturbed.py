@@ -15,7 +15,7 @@ from ..robustness import attack
 
 @dataclass(frozen=True)
 class InputAttack:
-    """Projected gradient attack on the inputs of a whole model.
+    """Attack on the inputs of a whole model.
 
     Attributes
     ----------
@@ -24,8 +24,9 @@ class InputAttack:
     norm : {"linf", "l2", "l1"}
     bounds : tuple (low, high) or None
         Box of the inputs.
+    method : {"apgd", "pgd", "fgsm"}
     steps, restarts : int
-        Of the attack.
+        Of the attack; the first start goes by cross-entropy, the second by margins.
     random_state : int
     batch_size : int
         Inputs at a time.
@@ -34,8 +35,9 @@ class InputAttack:
     radius: float
     norm: str = "linf"
     bounds: Any = None
+    method: str = "apgd"
     steps: int = 20
-    restarts: int = 1
+    restarts: int = 2
     random_state: int = 0
     batch_size: int = 256
 
@@ -62,6 +64,7 @@ class InputAttack:
             y,
             self.radius,
             self.norm,
+            self.method,
             bounds=self.bounds,
             steps=self.steps,
             restarts=self.restarts,

@@ -29,6 +29,7 @@ from .training_rows import Sources, head_rows
 from .trials import best, trials
 
 BALLS = ("sphere", "movement")
+METHODS = ("apgd", "pgd", "fgsm")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,8 +93,9 @@ def robustify(
     validation: Any = 0.1,
     attack_radius: float | None = None,
     attack_norm: str = "linf",
+    attack_method: str = "apgd",
     attack_steps: int = 20,
-    attack_restarts: int = 1,
+    attack_restarts: int = 2,
     bounds: tuple[Any, Any] | None = None,
     batch_size: int = 256,
     cache: str | os.PathLike[str] | None = None,
@@ -159,8 +161,11 @@ def robustify(
         Of the attack on inputs, in their units; needed to choose, for ``extra`` and for ``ball="movement"``.
     attack_norm : {"linf", "l2", "l1"}
         Norm of the attack on inputs.
+    attack_method : {"apgd", "pgd", "fgsm"}
+        As of :func:`convexadv.attack`.
     attack_steps, attack_restarts : int
-        Of the attack (PGD, as of :func:`convexadv.attack`) on inputs.
+        Of the attack. The first start goes by cross-entropy, the second by margins: the former alone is fooled by
+        heads whose scores are flat where they are small.
     bounds : tuple (low, high), optional
         Box of the inputs, such as (0, 1).
     batch_size : int
@@ -222,8 +227,8 @@ def robustify(
             positive_integer("attack_steps", attack_steps),
             positive_integer("attack_restarts", attack_restarts),
         )
-        size = number("attack_radius", attack_radius)
-        attack = InputAttack(size, attack_norm, bounds, steps, starts, random_state, batch_size)
+        size, method = number("attack_radius", attack_radius), choice("attack_method", attack_method, METHODS)
+        attack = InputAttack(size, attack_norm, bounds, method, steps, starts, random_state, batch_size)
     _check(grid, ball, extra, validation, attack)
     clock = Clock()
     setup = Setup.of(model, inputs_of(data), at, validation, rows, random_state)

@@ -2,7 +2,20 @@
 
 from .data import Images, augmentation
 from .loop import History, train
-from .objectives import TRADES, Adversarial, Clean, OneStep
+from .objectives import TRADES, Adversarial, Clean, Mixed, OneStep
 from .settings import Settings
+from .tuning import tune
 
-__all__ = ["TRADES", "Adversarial", "Clean", "History", "Images", "OneStep", "Settings", "augmentation", "train"]
+__all__ = [
+    "TRADES",
+    "Adversarial",
+    "Clean",
+    "History",
+    "Images",
+    "Mixed",
+    "OneStep",
+    "Settings",
+    "augmentation",
+    "train",
+    "tune",
+]

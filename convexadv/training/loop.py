@@ -68,7 +68,8 @@ def train(
     Parameters
     ----------
     model : torch.nn.Module
-        A classifier; it stays on its device. Left in evaluation mode.
+        A classifier; it stays on its device. Left in evaluation mode. Parameters that require no gradient are kept, and
+        the running statistics of batch norms all of whose weights are kept.
     images : Images
         Rows and class numbers; moved to the device batch by batch.
     objective : callable, optional
@@ -174,7 +175,7 @@ class _Run:
             self._save(saved)
 
     def _epoch(self, saved: Checkpoint | None) -> None:
-        self.model.train()
+        _to_training_mode(self.model)
         started = last = time.perf_counter()
         before = self.seconds
         for number, x, y in self.images.batches(self.settings.batch_size, self._seed(-1), self.batch):
@@ -309,6 +310,16 @@ class _Run:
         """Seed of a step, or of the order of the epoch."""
         text = f"{self.settings.random_state} {self.epoch} {number}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+def _to_training_mode(model: nn.Module) -> None:
+    """Training mode, but for batch norms whose weights are all kept: their statistics are kept too."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            weights = list(module.parameters())
+            if weights and not any(weight.requires_grad for weight in weights):
+                module.eval()
 
 
 def _groups(parameters: list[nn.Parameter], decay: float) -> list[dict[str, Any]]:

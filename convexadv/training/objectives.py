@@ -187,6 +187,50 @@ class OneStep(AtPoints):
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """Part clean, part attacked: ``share CE(clean) + (1 - share) CE(attacked)`` (Goodfellow et al., ICLR 2015, 1412.6572).
+
+    Both go through the model as one batch, so that batch norms see the two together.
+
+    Attributes
+    ----------
+    attacked : Adversarial or OneStep
+        Says where the attacked points are.
+    share : float
+        Of the clean loss, between 0 and 1.
+
+    Raises
+    ------
+    InputError
+        If the share is outside [0, 1].
+
+    Examples
+    --------
+    >>> import torch
+    >>> from convexadv.training import Mixed, OneStep
+    >>> model, x, y = torch.nn.Linear(2, 2), torch.full((3, 2), 0.5), torch.tensor([0, 1, 1])
+    >>> Mixed(OneStep(0.1), 0.5)(model, x, y, torch.Generator()).shape
+    torch.Size([])
+    """
+
+    attacked: AtPoints
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.share <= 1.0:
+            raise InputError(f"share is {self.share!r}; the share of the clean loss lies between 0 and 1.")
+
+    def __call__(
+        self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Weighted mean cross-entropy."""
+        points = self.attacked.points(model, x, y, generator)
+        scores = model(torch.cat([x, points]))
+        clean, broken = scores[: len(x)], scores[len(x) :]
+        return self.share * F.cross_entropy(clean, y) + (1.0 - self.share) * F.cross_entropy(broken, y)
+
+
+@dataclass(frozen=True)
 class TRADES:
     """Cross-entropy plus beta times the divergence of attacked from clean scores (Zhang et al., ICML 2019, 1901.08573).
 
