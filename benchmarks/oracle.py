@@ -69,9 +69,9 @@ def measured(d: int, m: int, arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     import convexadv as ca
-    from convexadv.solvers.model import ComponentModel, Neurons, Smoothing
-    from convexadv.solvers.sweeps import Sweeps
-    from convexadv.solvers.works import Evaluate, Margins
+    from convexadv.solvers.polynomial.model import ComponentModel, Neurons, Smoothing
+    from convexadv.solvers.polynomial.requests import Evaluate, Margins
+    from convexadv.solvers.polynomial.sweeps import Sweeps
 
     torch.set_num_threads(1)
     device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)

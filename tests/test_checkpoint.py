@@ -11,7 +11,7 @@ import pytest
 
 import convexadv as ca
 from convexadv.processes import Together
-from convexadv.solvers.checkpoint import Checkpoint
+from convexadv.solvers.polynomial.checkpoint import Checkpoint
 
 PROGRAM = """
 import sys, numpy as np, torch, convexadv as ca

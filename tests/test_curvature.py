@@ -6,10 +6,10 @@ import torch
 from test_checkpoint import problem
 
 import convexadv as ca
-from convexadv.solvers import ball_curvature, ball_curvature_inverse, columns, curvature, sweeps
-from convexadv.solvers.model import ComponentModel, Neurons, Point, Smoothing
-from convexadv.solvers.sweeps import Sweeps, side_by_side
-from convexadv.solvers.works import Evaluate, Margins, Price
+from convexadv.solvers.polynomial import ball_curvature, ball_curvature_inverse, columns, curvature, sweeps
+from convexadv.solvers.polynomial.model import ComponentModel, Neurons, Point, Smoothing
+from convexadv.solvers.polynomial.requests import Evaluate, Margins, Price
+from convexadv.solvers.polynomial.sweeps import Sweeps, side_by_side
 
 SETTINGS = [
     {"loss": "hinge", "radius": 0.2},

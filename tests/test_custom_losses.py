@@ -94,7 +94,7 @@ def test_robust_gated_networks_are_solved_by_gradient_steps_alone(classes, monke
     begun = []
     own = shapes.group_shape
     monkeypatch.setattr(
-        "convexadv.solvers.gated_interior.group_shape", lambda *given: begun.append(given[0].name) or own(*given)
+        "convexadv.solvers.gated.interior.group_shape", lambda *given: begun.append(given[0].name) or own(*given)
     )
     problem = GatedReLUProblem(X, y, n_gates=8, radius=0.1, beta=0.02, loss=LOSS)
     solution = solve(problem, tol=1e-3)

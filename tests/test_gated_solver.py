@@ -14,12 +14,12 @@ from test_relu_solver import CASES, data
 import convexadv as ca
 from convexadv.errors import InputError
 from convexadv.losses import get_loss
-from convexadv.solvers import gated_component, gated_finish, gated_newton
-from convexadv.solvers.gated_maps import GatedMaps
-from convexadv.solvers.gated_model import GatedModel
-from convexadv.solvers.gated_state import KEY, State, extrapolated
-from convexadv.solvers.proximal import shrink
-from convexadv.solvers.semismooth import SemismoothNewton, suits
+from convexadv.solvers.gated import component, finish, newton
+from convexadv.solvers.gated.maps import GatedMaps
+from convexadv.solvers.gated.model import GatedModel
+from convexadv.solvers.gated.proximal import shrink
+from convexadv.solvers.gated.semismooth import SemismoothNewton, suits
+from convexadv.solvers.gated.state import KEY, State, extrapolated
 
 
 @pytest.mark.parametrize(("labels", "settings"), CASES, ids=lambda value: str(value))
@@ -83,8 +83,8 @@ def test_the_gradient_is_that_of_the_smoothed_losses(settings) -> None:
 @pytest.mark.parametrize("dense", [True, False])
 def test_the_newton_matrix_is_the_derivative_of_the_shrunk_outputs(multiclass, dense, monkeypatch) -> None:
     sets = data(2, n=30, d=4)
-    monkeypatch.setattr(gated_newton, "_MOST_DENSE", 10**6 if dense else 0)
-    monkeypatch.setattr(gated_newton, "_EXPECTED_CG", 10**6)
+    monkeypatch.setattr(newton, "_MOST_DENSE", 10**6 if dense else 0)
+    monkeypatch.setattr(newton, "_EXPECTED_CG", 10**6)
     settings = {"loss": "squared_hinge", "multiclass": multiclass}
     problem = ca.GatedReLUProblem(sets["X"], sets["three"], n_gates=10, beta=0.01, **settings)
     component, beta = problem.components[0], 1e-3
@@ -93,10 +93,10 @@ def test_the_newton_matrix_is_the_derivative_of_the_shrunk_outputs(multiclass, d
     method = SemismoothNewton(maps, problem.loss, beta, torch.zeros(maps.outputs, 10, 4, dtype=torch.float64))
     parts = list(zip(method.W, method.norms, method.factor, method.used, strict=True))
     units = [own[used] / norms[used][:, None] for own, norms, _, used in parts]
-    shrunk = gated_newton.Shrunk(method.patterns, [factor[used] for *_, factor, used in parts], units)
+    shrunk = newton.Shrunk(method.patterns, [factor[used] for *_, factor, used in parts], units)
     one = torch.ones_like(method.z)
     slope = maps.weight * (1.0 + torch.arange(len(one)) % 3)
-    solved = gated_newton.solve(maps, shrunk, method.sigma, slope, one)
+    solved = newton.solve(maps, shrunk, method.sigma, slope, one)
 
     def seen(step):
         q = method.q + step * maps.backward(slope * solved)
@@ -158,7 +158,7 @@ def test_newton_certifies_real_data(name, settings) -> None:
 def test_the_finish_of_robust_problems_agrees_with_clarabel(settings, monkeypatch) -> None:
     X, y = scaled("wine")
     X, y = X[::4, :5], y[::4] if "multiclass" in settings else (y[::4] > 0).astype(int)
-    monkeypatch.setattr(gated_finish, "_PROGRESS", 0.0)  # always, after the first rounds
+    monkeypatch.setattr(finish, "_PROGRESS", 0.0)  # always, after the first rounds
     problem = below_threshold(X, y, 0.1, n_gates=12, **settings)
     solution = ca.solve(problem, tol=1e-5, max_iter=400)
     check(problem, solution, 1e-5)
@@ -201,7 +201,7 @@ def test_awkward_data(kind, loss) -> None:
 @pytest.mark.parametrize("kind", ["own radii", "weights", "few rows"])
 def test_awkward_robust_data(kind, monkeypatch) -> None:
     """Gates that are stable on all rows, weights of many sizes: both once misled the interior-point method."""
-    monkeypatch.setattr(gated_finish, "_PROGRESS", 0.0)
+    monkeypatch.setattr(finish, "_PROGRESS", 0.0)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(6, 40) if kind == "few rows" else (40, 5))
     y = np.arange(6) % 2 if kind == "few rows" else (X[:, 0] + rng.normal(size=40) > 0).astype(int)
@@ -288,15 +288,15 @@ def test_gates_outside_the_working_set_are_priced(loss, monkeypatch) -> None:
     problem = below_threshold(X[::3], y[::3], 0.02, n_gates=80, loss=loss)
     cold = ca.solve(problem, tol=1e-4)
     blocks = problem.blocks_of(cold.network)[0].take(np.arange(1))
-    monkeypatch.setattr(gated_component, "_NEAR_BETA", 1e9)
+    monkeypatch.setattr(component, "_NEAR_BETA", 1e9)
     sizes = []
-    widened = gated_component.NewtonComponent._work_on
+    widened = component.NewtonComponent._work_on
 
     def work_on(component, chosen, q):
         sizes.append(int(chosen.sum()))
         widened(component, chosen, q)
 
-    monkeypatch.setattr(gated_component.NewtonComponent, "_work_on", work_on)
+    monkeypatch.setattr(component.NewtonComponent, "_work_on", work_on)
     warm = ca.solve(problem, tol=1e-4, warm_start=problem.network_of(blocks))
     check(problem, warm, 1e-4)
     assert sizes[0] == 1

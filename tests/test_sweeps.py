@@ -7,9 +7,9 @@ import torch
 import convexadv as ca
 from convexadv.problems.chunks import chunked, joined, split
 from convexadv.processes import Together
-from convexadv.solvers import sweeps
-from convexadv.solvers.model import ComponentModel, Neurons, Point, Smoothing
-from convexadv.solvers.works import Evaluate, Margins, Price
+from convexadv.solvers.polynomial import sweeps
+from convexadv.solvers.polynomial.model import ComponentModel, Neurons, Point, Smoothing
+from convexadv.solvers.polynomial.requests import Evaluate, Margins, Price
 
 SETTINGS = [
     {"radius": 0.1, "loss": "hinge"},

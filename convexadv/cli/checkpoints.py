@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..processes import Together
-from ..solvers.checkpoint import check_existing
+from ..solvers.polynomial.checkpoint import check_existing
 
 
 def checkpoint_options(arguments: argparse.Namespace, together: Together) -> dict[str, Any]:

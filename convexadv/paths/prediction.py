@@ -19,7 +19,7 @@ from ..problems.gated import GatedReLUProblem
 from ..problems.polynomial import PolynomialProblem
 from ..recovery import lift, network_from_lift, restore
 from ..solvers import Solution
-from ..solvers.gated_state import KEY, extrapolated
+from ..solvers.gated.state import KEY, extrapolated
 
 _SMALLEST = 1e-3
 """Eigenvalues of an extrapolated lift below this share of the largest are dropped: they are errors of the step."""

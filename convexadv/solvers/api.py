@@ -24,9 +24,9 @@ class _Backends(NamedTuple):
 
 
 _BACKENDS: dict[type, _Backends] = {
-    PolynomialProblem: _Backends("polynomial:solve_torch", "conic:solve_conic"),
+    PolynomialProblem: _Backends("polynomial.solver:solve_torch", "conic:solve_conic"),
     ReLUProblem: _Backends("relu:solve_torch", "conic:solve_patterns"),
-    GatedReLUProblem: _Backends("gated:solve_torch", "conic:solve_patterns"),
+    GatedReLUProblem: _Backends("gated.solver:solve_torch", "conic:solve_patterns"),
 }
 
 

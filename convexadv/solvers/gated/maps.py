@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._arrays import to_tensor
-from ..problems.terms import TermSet
+from ..._arrays import to_tensor
+from ...problems.terms import TermSet
 
 
 class GatedMaps:

@@ -21,7 +21,8 @@ from typing import Any
 
 from .ball_curvature import has_balls
 from .ball_curvature_inverse import LARGEST, dense, operations, split
-from .works import Curved, curvature_of
+from .requests import Curved
+from .works import curvature_of
 
 _WORTH = 20.0
 """Evaluations that a factorisation may cost, by operations; small matrices (see _FREE) are never refused."""

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..problems import bound
-from ..problems.blocks import Blocks
-from ..problems.bound import Atoms
-from ..problems.certificate import AtomSet, GateShares
-from ..problems.gated import GatedReLUProblem
-from .gated_maps import GatedMaps
-from .gated_model import Duals, GatedModel
-from .gated_state import State
+from ...problems import bound
+from ...problems.blocks import Blocks
+from ...problems.bound import Atoms
+from ...problems.certificate import AtomSet, GateShares
+from ...problems.gated import GatedReLUProblem
+from .maps import GatedMaps
+from .model import Duals, GatedModel
 from .proximal import Accelerated
 from .semismooth import SemismoothNewton
+from .state import State
 
 _STEPS = 30
 """Gradient steps between two looks at the bound."""

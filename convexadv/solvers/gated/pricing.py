@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from ..balls import gauge
-from .gated_model import Duals, GatedModel
+from ...balls import gauge
+from .model import Duals, GatedModel
 
 _STEPS = 300
 _ENOUGH = 1e-3

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..rotations import equalise
+from ...rotations import equalise
 from .model import Neurons
 
 NEGLIGIBLE = 1e-6

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import to_numpy
-from ..problems.chunks import Chunk, PerChunk, joined, split
+from ..._arrays import to_numpy
+from ...problems.chunks import Chunk, PerChunk, joined, split
 from .columns import Bounds, ColumnGeneration, State
 from .model import Neurons, Point, Smoothing
 

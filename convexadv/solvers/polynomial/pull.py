@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..problems.forms import QuadraticForms, Samples
-from ..problems.terms import Terms
+from ...problems.forms import QuadraticForms, Samples
+from ...problems.terms import Terms
 from .model import ComponentModel, Neurons
 
 

@@ -8,7 +8,7 @@ e, nu multiplier, mean and barrier of :func:`convexadv.quadratics.smooth_ball_mi
     dg ~ 1/2 sum_j [ c_j D dv_j + b s_j (u_j.dv_j) D v_j ],    c_j = s_j (2a v_j.(x + D e) + b ||v_j||),
 
 D the axes of the ellipsoid. Left out are the part 2a s_j (x + D e).dv_j D v_j of dg, which couples every feature with every
-other, and the curvature at fixed moments, which belongs to the penalty's (:mod:`convexadv.solvers.ball_curvature_inverse`).
+other, and the curvature at fixed moments, which belongs to the penalty's (:mod:`.ball_curvature_inverse`).
 
 In the span, coordinates y_j = (D dv_j along the p eigenvectors, u_j.dv_j) make this one matrix of order m (p+1); outside of
 it, all directions are alike and the matrix is G tensor the identity, G of order m.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..problems.terms import Terms
+from ...problems.terms import Terms
 
 _NUMBERS = 1 << 21
 """Numbers of the largest array of a block of groups."""

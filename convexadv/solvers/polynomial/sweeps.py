@@ -15,11 +15,11 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from .._arrays import to_tensor
-from .._memory import release
-from ..problems.chunks import Chunk, chunked
-from ..problems.polynomial import PolynomialProblem
-from ..rows import Rows
+from ..._arrays import to_tensor
+from ..._memory import release
+from ...problems.chunks import Chunk, chunked
+from ...problems.polynomial import PolynomialProblem
+from ...rows import Rows
 from .works import WORKS, Visit, Work
 
 _BLOCK_BYTES = (4 << 20, 32 << 20)

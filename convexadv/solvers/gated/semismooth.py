@@ -9,7 +9,7 @@ method on the primal: for centres V and a growing sigma,
 by Newton's method, then V = S(z) (Li, Sun and Toh, *A highly efficient semismooth Newton augmented Lagrangian method for
 solving Lasso problems*, 2018). A loss with a kink gets a proximal term (mu/2)(z - centre)^2 beside psi*, whose centre moves
 with V and whose mu falls: the proximal method of multipliers. Only the gates with S_k != 0 enter Newton's equations
-(:mod:`.gated_newton`), and of these losses only the terms strictly between their bounds; z, and with it the lower bound, is
+(:mod:`.newton`), and of these losses only the terms strictly between their bounds; z, and with it the lower bound, is
 as exact as the weights.
 """
 
@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..losses import Loss
-from .gated_maps import GatedMaps
-from .gated_newton import Shrunk, solve
-from .gated_state import State
+from ...losses import Loss
+from .maps import GatedMaps
+from .newton import Shrunk, solve
+from .state import State
 
 _SIGMA = 20.0
 _SIGMA_AGAIN = 0.03

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import to_numpy
-from ..problems.bound import Atoms
-from ..problems.certificate import AtomSet
-from ..problems.chunks import Chunk
+from ..._arrays import to_numpy
+from ...problems.bound import Atoms
+from ...problems.certificate import AtomSet
+from ...problems.chunks import Chunk
 from .columns import ColumnGeneration
 from .sweeps import Sweeps
 

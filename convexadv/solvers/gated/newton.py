@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .interior.local import cholesky
+from ..interior.local import cholesky
 
 _FORCING = 0.2
 _MOST_CG = 500

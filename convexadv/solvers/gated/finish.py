@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from ..problems import bound
-from ..problems.bound import Atoms
-from .gated_component import GradientComponent
-from .gated_interior import GatedInterior
-from .gated_model import Duals
-from .gated_pricing import lowered
-from .gated_robust import RobustMaps
+from ...problems import bound
+from ...problems.bound import Atoms
+from .component import GradientComponent
+from .interior import GatedInterior
+from .model import Duals
+from .pricing import lowered
+from .robust import RobustMaps
 
 _ROUNDS = 5
 """Of gradient steps between two looks at their progress."""

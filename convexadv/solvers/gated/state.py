@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..losses import Loss
+from ...losses import Loss
 
 KEY = "newton"
 """Of the states of the components in the variables of a solution."""

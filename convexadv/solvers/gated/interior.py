@@ -1,6 +1,6 @@
 r"""Mehrotra's predictor-corrector method for robust gated ReLU problems over a working set of gates (one component).
 
-Beside theta (:mod:`.gated_robust`) a gate has t_o >= ||v_o||_2 and the epigraphs of rho, a group those of its loss and of
+Beside theta (:mod:`.robust`) a gate has t_o >= ||v_o||_2 and the epigraphs of rho, a group those of its loss and of
 ||w||_q and, for every unstable gate and alternative, m <= 0 and m <= y, which add up to its margin. Auxiliary variables and
 slacks of groups and gates are eliminated in batches (:mod:`.interior.local`); slacks start positive whatever the point.
 """
@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..balls import dual_norm_name, gauge
-from ..problems.terms import Terms
-from .gated_robust import RobustMaps, RobustSystem
-from .interior.local import LocalProgram, LocalShape
-from .interior.scalings import Orthant, SecondOrder
-from .interior.shapes import group_shape, norm_rows
+from ...balls import dual_norm_name, gauge
+from ...problems.terms import Terms
+from ..interior.local import LocalProgram, LocalShape
+from ..interior.scalings import Orthant, SecondOrder
+from ..interior.shapes import group_shape, norm_rows
+from .robust import RobustMaps, RobustSystem
 
 _TO_THE_BOUNDARY = 0.99
 _SHORT = 0.2

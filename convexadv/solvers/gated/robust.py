@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from ..problems.terms import Terms
-from .interior.local import cholesky
+from ...problems.terms import Terms
+from ..interior.local import cholesky
 
 
 class RobustMaps:

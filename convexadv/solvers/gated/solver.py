@@ -3,7 +3,7 @@
 Without balls, every loss, one output or the joint margin: a semismooth Newton augmented Lagrangian method
 (:mod:`.semismooth`), with proximal terms of moving centres where the loss has a kink. With balls: accelerated proximal
 gradients on smoothed losses whose centres move (:mod:`.proximal`), which also find the gates in use, and where they are slow
-and the Newton matrix is affordable an interior-point method over these gates (:mod:`.gated_finish`), if it knows the loss.
+and the Newton matrix is affordable an interior-point method over these gates (:mod:`.finish`), if it knows the loss.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ..problems.blocks import Blocks
-from ..problems.certificate import OptimalityCertificate
-from ..problems.gated import GatedReLUProblem
-from .gated_component import GatedComponent, GradientComponent, NewtonComponent
-from .gated_finish import RobustComponent
-from .gated_model import GatedModel
-from .gated_state import KEY, State, admitted
-from .interior.shapes import knows
-from .place import place
-from .pruning import pruned
-from .run import Run, network_of, refuse, threads
+from ...errors import InputError
+from ...problems.blocks import Blocks
+from ...problems.certificate import OptimalityCertificate
+from ...problems.gated import GatedReLUProblem
+from ..interior.shapes import knows
+from ..place import place
+from ..pruning import pruned
+from ..run import Run, network_of, refuse, threads
+from ..solution import Record, Solution, Status
+from .component import GatedComponent, GradientComponent, NewtonComponent
+from .finish import RobustComponent
+from .model import GatedModel
 from .semismooth import suits
-from .solution import Record, Solution, Status
+from .state import KEY, State, admitted
 
 logger = logging.getLogger(__name__)
 

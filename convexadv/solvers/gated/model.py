@@ -1,7 +1,7 @@
 r"""One component of a gated ReLU problem as a smooth function of its weights, plus the group norms.
 
 With V (outputs, P, D) and alpha_io = sum over the active gates of row i of V_ok, f_io = x_i'alpha_io; here the rows have
-balls, and the margins are worst cases over them (the plain maps are in :mod:`.gated_maps`).
+balls, and the margins are worst cases over them (the plain maps are in :mod:`.maps`).
 
 Kinks are smoothed by proximal terms around centres, which :meth:`GatedModel.move_centres` moves: of the loss (its
 multipliers), of the norms ||alpha||_q over the balls (points), of min(0, .) over unstable gates (shares), and of the norms of
@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .._arrays import to_tensor
-from ..balls import gauge, project
-from ..problems.terms import Terms
+from ..._arrays import to_tensor
+from ...balls import gauge, project
+from ...problems.terms import Terms
 
 _MU = 0.1
 """Proximal weight, in units of the margin."""

@@ -2,8 +2,8 @@ r"""Inverses of the curvature of the objective with balls: dense, or split at th
 
     P = J'QJ + C + S,    S_j = 2 beta I - s_j d2([v_j; ||v_j||]'M[v_j; ||v_j||]),
 
-J'QJ the Gauss-Newton matrix of :mod:`convexadv.solvers.curvature`, C that of the moving perturbations
-(:mod:`convexadv.solvers.ball_curvature`), M the moment matrix of the multipliers: S_j is positive semidefinite at a
+J'QJ the Gauss-Newton matrix of :mod:`.curvature`, C that of the moving perturbations
+(:mod:`.ball_curvature`), M the moment matrix of the multipliers: S_j is positive semidefinite at a
 solution and flat along its neuron. Eigenvalues of S are taken no smaller than a share of 2 beta.
 
 Where the dense P costs more, S_j is replaced by its diagonal blocks on the span of the neurons and outside of it, the latter
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..problems.bound import Moment
+from ...problems.bound import Moment
 from .ball_curvature import BallCurvature
 
 FLOOR = 0.1

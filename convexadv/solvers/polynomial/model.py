@@ -7,19 +7,19 @@ the barrier of its inequality (:func:`convexadv.quadratics.smooth_ball_minimum`)
 
     F(V) = sum_g p_g max_z { z . u_g(V) - psi*(sum z) - (mu/2) ||z - centre_g||^2 } + beta sum_j ||v_j||^2
 
-What needs the data is asked for as a request (:mod:`convexadv.solvers.works`), and answered for all components in one
-sweep (:mod:`convexadv.solvers.sweeps`).
+What needs the data is asked for as a request (:mod:`.requests`), and answered for all components in one
+sweep (:mod:`.sweeps`).
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .._arrays import to_tensor
-from ..losses import Loss
-from ..problems.chunks import PerChunk
-from ..problems.forms import QuadraticForms
-from ..problems.polynomial import PolynomialProblem
+from ..._arrays import to_tensor
+from ...losses import Loss
+from ...problems.chunks import PerChunk
+from ...problems.forms import QuadraticForms
+from ...problems.polynomial import PolynomialProblem
 
 
 class Neurons(NamedTuple):

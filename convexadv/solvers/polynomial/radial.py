@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .works import Losses, Margins
+from .requests import Losses, Margins
 
 _POINTS = 17
 _WIDTH = 1e-5

@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from ..problems.certificate import OptimalityCertificate
-from ..problems.checking import network_weights
-from ..problems.chunks import joined, split
-from ..problems.labels import number
-from ..problems.polynomial import PolynomialProblem
+from ...problems.certificate import OptimalityCertificate
+from ...problems.checking import network_weights
+from ...problems.chunks import joined, split
+from ...problems.labels import number
+from ...problems.polynomial import PolynomialProblem
+from ..place import place
+from ..run import Run, network_of, refuse, threads
+from ..solution import Record, Solution, Status
 from .atoms import certificate_atoms
 from .checkpoint import Checkpoint
 from .columns import ColumnGeneration, Job
 from .model import ComponentModel, Neurons
-from .place import place
-from .run import Run, network_of, refuse, threads
 from .saving import packed, unpack
-from .solution import Record, Solution, Status
 from .sweeps import Sweeps, side_by_side
 
 logger = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ class _Run(Run):
         return super().verdict(gap)
 
     def _network(self) -> Any:
-        from ..networks import PolynomialNetwork
+        from ...networks import PolynomialNetwork
 
         problem = self.problem
         neurons, coefficients = [np.zeros((0, problem.rows.d))], [np.zeros((0, problem.n_outputs))]

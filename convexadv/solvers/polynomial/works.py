@@ -1,4 +1,4 @@
-"""What a component asks of the data, and how a chunk of rows contributes to the answer.
+"""How a chunk of rows contributes to the answer of a request.
 
 A request is a small tuple; the work made of it visits every chunk once, in any order and from several threads at a time,
 and makes the answer from the sum of the contributions. Products with the rows are formed by the sweep, for all works
@@ -9,65 +9,16 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..problems import bound
-from ..problems.bound import Atoms, atoms_of
-from ..problems.chunks import Chunk, PerChunk, compact
-from ..problems.forms import QuadraticForms, Samples
-from ..problems.terms import Terms
-from ..rows import Rows
+from ...problems import bound
+from ...problems.bound import Atoms, atoms_of
+from ...problems.chunks import Chunk, compact
+from ...problems.forms import QuadraticForms, Samples
+from ...problems.terms import Terms
+from ...rows import Rows
 from .ball_curvature import BallSums
-from .model import ComponentModel, Kind, Neurons, Point, Smoothing
+from .model import Kind, Smoothing
 from .pull import Pull, on_neurons
-
-
-class Evaluate(NamedTuple):
-    """Value and gradient of the smoothed objective, and its multipliers."""
-
-    model: ComponentModel
-    neurons: Neurons
-    smoothing: Smoothing
-    exact: bool = True
-    """Whether products are to be formed in float64 whatever the arithmetic of the data."""
-
-
-class Price(NamedTuple):
-    """Moments and dual shares of a dual point, in float64."""
-
-    model: ComponentModel
-    point: Point
-
-
-class Margins(NamedTuple):
-    """Exact worst-case margins of a network, in float64."""
-
-    model: ComponentModel
-    neurons: Neurons
-
-
-class Losses(NamedTuple):
-    """Losses and violations of several lists of margins; needs no data."""
-
-    model: ComponentModel
-    margins: list[tuple[float, PerChunk]]
-    """Multiples tau with the margins of the network that all of them multiply; of each multiple itself with margin curves."""
-
-
-class Curved(NamedTuple):
-    """Rows of the terms whose loss is curved at some multipliers, for the Gauss-Newton matrix."""
-
-    model: ComponentModel
-    neurons: Neurons
-    smoothing: Smoothing
-    multipliers: PerChunk
-    balls: bool = False
-    """Whether the curvature of the worst margins is asked for, too."""
-
-
-class Collect(NamedTuple):
-    """The atoms of a dual point, for a certificate."""
-
-    model: ComponentModel
-    point: Point
+from .requests import Collect, Curved, Evaluate, Losses, Margins, Price
 
 
 class Visit(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .gated_model import GatedModel
+from .model import GatedModel
 
 _MOST_BACKTRACKS = 30
 _RELAX = 0.95

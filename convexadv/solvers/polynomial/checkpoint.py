@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from .._atomic import atomic_write
-from ..errors import FileFormatError, InputError
-from ..problems.base import Problem
+from ..._atomic import atomic_write
+from ...errors import FileFormatError, InputError
+from ...problems.base import Problem
 
 _FORMAT = "convexadv-checkpoint"
 _VERSION = 1

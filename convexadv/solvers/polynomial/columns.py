@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from ..problems.chunks import Chunk, PerChunk
+from ...problems.chunks import Chunk, PerChunk
 from .ball_curvature import has_balls
 from .consolidate import consolidated
 from .curvature import preconditioner
 from .lbfgs import Memory, minimise
 from .model import ComponentModel, Neurons, Point, Smoothing
 from .radial import FEASIBLE, best_multiple
-from .works import Collect, Evaluate, Price
+from .requests import Collect, Evaluate, Price
 
 MU = 0.1
 """Proximal weight, in units of the shortfall (margins of one)."""
@@ -55,7 +55,7 @@ _LEAST_MU = 0.002
 
 
 Job = Generator[Any, Any, Any]
-"""Yields requests (:mod:`convexadv.solvers.works`) and is sent their answers."""
+"""Yields requests (:mod:`.requests`) and is sent their answers."""
 
 
 @dataclass
