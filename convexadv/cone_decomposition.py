@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._arrays import to_numpy
+from ._checks import choice
 from .errors import InputError
-from .problems.base import choice
 from .problems.blocks import Blocks
 from .problems.gated import GatedReLUProblem
 from .problems.gates import unit_gates

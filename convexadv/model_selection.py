@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from ._checks import number, per_row
 from .errors import InputError
-from .problems.labels import number, per_row
 
 __all__ = ["attacked_accuracy_scorer", "certified_accuracy_scorer", "clean_accuracy_scorer", "network_and_rows"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array, to_numpy
-from ..problems.labels import per_row
+from .._checks import per_row
 from ..robustness import attack
 from ..robustness.arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
 from ..robustness.goals import Goal

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._checks import number
 from ..datasets import Scaling
 from ..errors import InputError
 from ..networks import Network
 from ..networks.units import with_inputs
 from ..paths import PathPoint, regularisation_path
 from ..problems import GatedReLUProblem, OptimalityCertificate, PolynomialProblem, ReLUProblem
-from ..problems.labels import number
 from ..problems.patterns import PatternProblem
 
 KINDS: dict[str, Any] = {

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from .._arrays import Array, to_numpy
+from .._checks import number
 from ..balls import check_norm
 from ..errors import InputError
-from ..problems.labels import number
 from ..robustness import worst_case_margin
 from ..robustness.arguments import evaluation_mode, float_rows
 from .features import on_model

@@ -12,8 +12,8 @@ import torch
 
 from .._arrays import Array, to_numpy
 from .._atomic import write_json
+from .._checks import number
 from ..errors import InputError
-from ..problems.labels import number
 from ..robustness import attack
 from ..robustness.query import positive_integer
 from .black_box import BlackBox, broken_by_transfer

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._checks import choice, number
 from ..errors import InputError
 from ..networks import Network
-from ..problems.base import choice
-from ..problems.labels import number
 from ..robustness.arguments import device_of
 from ..robustness.query import positive_integer
 from ..solvers import Solution

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from .._arrays import to_numpy
+from .._checks import number
 from ..errors import InputError
-from ..problems.labels import number
 from ..robustness.arguments import classes_of, evaluation_mode, positions
 from ..robustness.goals import decision
 from .features import on_model

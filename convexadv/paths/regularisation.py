@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import number, per_row
 from ..errors import InputError
 from ..problems.base import Problem
-from ..problems.labels import number, per_row
 from ..solvers import Solution, solve
 from .path import PathPoint, RegularisationPath
 from .prediction import predicted

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._checks import choice, number, per_row
 from ..errors import CertificateError, InputError
 from ..losses import Loss, get_loss
 from ..processes import ALONE, Together, together
@@ -66,9 +67,9 @@ class Problem:
             raise InputError(f"the processes have rows of {sorted(widths)} columns; all need the same number.")
         self.loss = get_loss(loss)
         self.multiclass = choice("multiclass", multiclass, MULTICLASS)
-        self.beta = labels.number("beta", beta)
-        self.radius = labels.lean(labels.per_row("radius", radius, n))
-        weight = labels.per_row("sample_weight", 1.0 if sample_weight is None else sample_weight, n)
+        self.beta = number("beta", beta)
+        self.radius = labels.lean(per_row("radius", radius, n))
+        weight = per_row("sample_weight", 1.0 if sample_weight is None else sample_weight, n)
         self.sample_weight = labels.lean(weight)
         self.total_weight = self.together.sum(float(self.sample_weight.sum()))
         if not self.total_weight > 0:
@@ -228,10 +229,3 @@ def normalised(atoms: list[Atoms], together: Together = ALONE) -> tuple[list[Ato
     if size == 0:
         return atoms, 0.0
     return [atom._replace(multipliers=atom.multipliers / size) for atom in atoms], size
-
-
-def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """The value, or an InputError that lists what is allowed."""
-    if not isinstance(value, str) or value not in allowed:
-        raise InputError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, allowed))}.")
-    return value

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._checks import number
 from ..balls import gauge
 from ..cones import Interiors, project, pulled
 from .blocks import Blocks
 from .games import Strategies, central_strategies
-from .labels import number
 from .pattern_bound import _ball_reach
 from .pattern_cones import cone_interiors, cones_of
 from .terms import Component, Terms

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import choice, number, per_row
 from ..errors import InputError
 from ..losses import Loss
 from ..rows import Rows
 from . import bound, labels
-from .base import Evaluation, Problem, choice, normalised
+from .base import Evaluation, Problem, normalised
 from .certificate import OptimalityCertificate
 from .checking import checked_atoms, network_weights
 from .chunks import Chunk, chunked
@@ -118,7 +119,7 @@ class PolynomialProblem(Problem):
         self.norm = choice("norm", norm, NORMS)
         self.activation = _activation(activation)
         self.scale = None if scale is None else _scale(scale, self.rows.d)
-        self.clean_weight = labels.number("clean_weight", clean_weight, 0.0, 1.0)
+        self.clean_weight = number("clean_weight", clean_weight, 0.0, 1.0)
         self.hard_margin = self._constraint("hard_margin", hard_margin)
         self.margin_curve = self._constraint("margin_curve", margin_curve)
         self._assemble()
@@ -305,7 +306,7 @@ def _activation(value: Any) -> tuple[float, float, float]:
 
 
 def _scale(value: Any, d: int) -> np.ndarray:
-    scale = labels.per_row("scale", value, d)
+    scale = per_row("scale", value, d)
     if not (scale > 0).any():
         raise InputError("scale is zero for every feature; use radius=0 for a problem without perturbations.")
     return scale

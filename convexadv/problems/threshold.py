@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .._checks import number
 from ..errors import InputError
 from ..rotations import equalise
 from ..rows import Rows
@@ -29,7 +30,6 @@ from . import bound
 from .chunks import chunked
 from .forms import QuadraticForms, Samples
 from .games import Strategies, central_strategies
-from .labels import number
 from .terms import TermSet
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import torch
 
 from .._arrays import Array, to_numpy
 from .._atomic import write_json
+from .._checks import number
 from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..networks import Network, PolynomialNetwork
-from ..problems.labels import number
 from ..rows import whole
 from . import _plans
 from .attacks import attack

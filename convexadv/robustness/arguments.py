@@ -70,6 +70,7 @@ def _weights_of(network: torch.nn.Module) -> Iterator[torch.Tensor]:
 
 
 def device_of(network: torch.nn.Module, like: torch.Tensor) -> torch.device:
+    """The device of a network's weights, or that of a tensor where it has none."""
     return next((weight.device for weight in _weights_of(network)), like.device)
 
 

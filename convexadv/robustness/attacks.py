@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
+from .._checks import per_row
 from ..balls import check_norm
 from ..errors import InputError
-from ..problems.labels import per_row
 from ..rows import whole
 from . import _plans
 from ._search import search

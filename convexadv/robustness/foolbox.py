@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
+from .._checks import per_row
 from ..balls import check_norm
 from ..errors import InputError
 from ..networks.network import class_margins
-from ..problems.labels import per_row
 from ..rows import whole
 from .arguments import Scorer, box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
 from .attacks import AttackResult

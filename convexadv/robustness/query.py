@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
+from .._checks import number, per_row
 from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
 from ..networks.labels import label_indices
-from ..problems.labels import number, per_row
 from ..rows import Rows, check_finite, whole
 from .pgd import Neighbourhood
 

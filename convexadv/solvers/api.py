@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .._checks import number
 from ..errors import InputError
 from ..problems import GatedReLUProblem, PolynomialProblem, ReLUProblem
 from ..problems.base import Problem
-from ..problems.labels import number
 from .solution import Record, Solution
 
 SOLVERS = ("auto", "torch", "SCS", "CLARABEL", "MOSEK")

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import number
 from ..cones import Cones, project
 from ..errors import InputError
 from ..problems.bound import scaled_value
 from ..problems.certificate import OptimalityCertificate
 from ..problems.gates import sample_gates
-from ..problems.labels import number
 from ..problems.pattern_bound import Checked, component_bound, dual_vectors
 from ..problems.pattern_checking import checked_component
 from ..problems.patterns import PatternProblem

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..._checks import number
 from ...problems.certificate import OptimalityCertificate
 from ...problems.checking import network_weights
 from ...problems.chunks import joined, split
-from ...problems.labels import number
 from ...problems.polynomial import PolynomialProblem
 from ..place import place
 from ..run import Run, network_of, refuse, threads

@@ -1,0 +1,46 @@
+"""Arguments of every kind: numbers, words, and a number for every row, checked in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._arrays import to_numpy
+from .errors import InputError
+
+
+def number(name: str, value: Any, low: float = 0.0, high: float = np.inf) -> float:
+    """A finite float in [low, high]."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}={value!r} is not a number; a number in [{low:g}, {high:g}] is needed.") from None
+    if not (np.isfinite(result) and low <= result <= high):
+        raise InputError(f"{name}={result:g} is out of range; a finite number in [{low:g}, {high:g}] is needed.")
+    return result
+
+
+def per_row(name: str, value: Any, n: int) -> np.ndarray:
+    """A non-negative float for every row, from one number or n of them."""
+    try:
+        array = np.asarray(to_numpy(value), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}={value!r} is not numeric; a number or an array of {n} numbers is needed.") from None
+    if array.ndim == 0:
+        array = np.full(n, float(array))
+    if array.shape != (n,):
+        raise InputError(
+            f"{name} has shape {array.shape}; a single number or shape ({n},), one for every row, is needed."
+        )
+    if not np.isfinite(array).all() or (array < 0).any():
+        bad = float(array[~(np.isfinite(array) & (array >= 0))][0])
+        raise InputError(f"{name} contains {bad:g}; finite values of zero or more are needed.")
+    return array
+
+
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """The value, or an InputError that lists what is allowed."""
+    if not isinstance(value, str) or value not in allowed:
+        raise InputError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, allowed))}.")
+    return value
