@@ -1,8 +1,10 @@
 """Train a backbone: ``python -m benchmarks.backbone --data cifar10 --objective sam --width 16 --epochs 20 --out FILE``.
 
 Sharpness-aware minimisation ("sam", the baseline of [KLP24]), plain and adversarial training of residual networks on
-CIFAR-10, MNIST and Fashion-MNIST. The file holds weights, architecture and how they came about; beside it lies a
-checkpoint, from which the same command goes on after an interrupt, to the same bits. Weights are not committed.
+CIFAR-10, MNIST and Fashion-MNIST. With ``--start FILE`` a trained network is trained on, whole or only ``--parts``: a
+few epochs of ``--objective mixed --radius 1`` make the "tuned" network of `benchmarks.heads`. The file holds weights,
+architecture and how they came about; beside it lies a checkpoint, from which the same command goes on after an
+interrupt, to the same bits. Weights are not committed.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ import torch
 
 from benchmarks import record
 from convexadv import datasets
-from convexadv.model_files import build, save_model
+from convexadv.model_files import build, load_model, save_model
 from convexadv.models import MODELS, STATISTICS
-from convexadv.training import TRADES, Adversarial, Clean, Images, OneStep, Settings, augmentation, train
+from convexadv.training import TRADES, Adversarial, Clean, Images, Mixed, OneStep, Settings, augmentation, tune
 from convexadv.training.objectives import Objective
 
 SHAPES = {"cifar10": (3, 32, 32), "mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28)}
 AUGMENTATIONS = {"cifar10": "shift+mirror", "mnist": "shift", "fashion_mnist": "mirror"}
-OBJECTIVES = ("sam", "clean", "onestep", "adversarial", "trades")
+OBJECTIVES = ("sam", "clean", "onestep", "adversarial", "trades", "mixed")
 _SHARPNESS = 0.1
 
 
@@ -42,15 +44,17 @@ def main() -> int:
     recipe = architecture(arguments.data, arguments.width, arguments.hidden)
     torch.manual_seed(arguments.seed)
     model = build(arguments.model, **recipe).to(arguments.device)
+    start = _started(model, arguments)
     out = Path(arguments.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    history = train(
+    model, history = tune(
         model,
         images,
         objective(arguments.objective, arguments.radius / 255),
         settings,
-        augment(arguments.data),
+        arguments.parts,
+        augment=augment(arguments.data),
         checkpoint=out.with_suffix(".checkpoint"),
         resume=True,
         callback=_say,
@@ -68,8 +72,23 @@ def main() -> int:
         "clean_accuracy": clean,
         "history": history,
     }
-    save_model(model, out, arguments.model, recipe, **facts)
+    save_model(model, out, arguments.model, recipe, **facts, **start)
     return 0
+
+
+def _started(model: torch.nn.Module, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Give a model the weights of --start; what the record says about these."""
+    if arguments.start is None:
+        return {}
+    source, facts = load_model(arguments.start)
+    try:
+        model.load_state_dict(source.state_dict())
+    except RuntimeError as error:
+        raise SystemExit(
+            f"{arguments.start} is another network; give its --model, --width and --hidden: {error}"
+        ) from error
+    about = {name: facts[name] for name in ("objective", "seconds", "clean_accuracy")}
+    return {"start": {"file": Path(arguments.start).name, **about}, "parts": arguments.parts}
 
 
 def architecture(data: str, width: int, hidden: int | None) -> dict[str, Any]:
@@ -92,6 +111,7 @@ def objective(name: str, radius: float) -> Objective:
         "onestep": OneStep(radius),
         "adversarial": Adversarial(radius),
         "trades": TRADES(radius),
+        "mixed": Mixed(OneStep(radius, noise=1.0)),
     }
     return choices[name]
 
@@ -125,6 +145,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--width", type=int, default=16, help="channels of the first stage (64 is the published network)"
     )
+    parser.add_argument("--start", help="file of a trained network of the same architecture to go on from")
+    parser.add_argument("--parts", nargs="+", help="names of the modules that are trained (default: all)")
     parser.add_argument("--hidden", type=int, default=None, help="neurons of a hidden layer of the head")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=128)

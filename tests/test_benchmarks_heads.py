@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import convexadv as ca
-from benchmarks import attacked, head_ablations, heads
+from benchmarks import attacked, head_ablations, heads, heads_report
 from convexadv.training import Images
 
 mpl.use("agg")
@@ -102,19 +102,26 @@ def test_accuracies_are_percentages():
 
 
 def settings(**changed):
-    given = {"variants": ["frozen", "attacked"], "heads": ["polynomial", "relu"], "seeds": 2, "quick": False}
+    given = {
+        "variants": ["frozen", "attacked"],
+        "heads": ["polynomial", "relu"],
+        "seeds": 2,
+        "quick": False,
+        "tuned": None,
+    }
     return argparse.Namespace(**{**given, **changed})
 
 
 def test_the_plan_has_every_variant_head_and_seed():
     plan = heads._plan(settings())
-    assert len(plan) == len({(name, seed) for name, seed, _ in plan}) == 8
+    assert len(plan) == len({(name, seed) for name, seed, _ in plan}) == 9
+    assert plan[0] == (heads.BASE, None, {})
     options = {name: option for name, _, option in plan}
     assert options["polynomial, frozen"]["radius"] == heads.HEADS["polynomial"]["radius"]
     assert options["polynomial, attacked"]["radius"] == heads.MOVEMENT["polynomial"]
     assert options["polynomial, attacked"]["extra"] == "attacked"
     assert "extra" not in options["relu, frozen"]
-    quick = heads._plan(settings(quick=True))
+    quick = heads._plan(settings(quick=True))[1:]
     assert all(len(option["radius"]) == len(option["beta"]) == 1 for _, _, option in quick)
 
 
@@ -125,12 +132,23 @@ def found_of(clean, worst):
 def test_comparisons_average_the_seeds_before_they_compare_images():
     base = found_of([1, 1, 0, 0], [[1, 0, 0, 0]])
     seeds = [found_of([1, 1, 1, 0], [[1, 1, 0, 0]]), found_of([1, 0, 1, 0], [[1, 1, 1, 0]])]
-    (row,) = heads.comparisons({heads.BASE: [base], "new": seeds}, [1.0])
+    (row,) = heads_report.comparisons({heads.BASE: [base], "new": seeds}, [1.0])
     assert (row["model"], row["seeds"]) == ("new", 2)
     clean = 100 * np.array([0.0, -0.5, 1.0, 0.0])
     worst = 100 * np.array([0.0, 1.0, 0.5, 0.0])
     assert row["clean"] == pytest.approx((clean.mean(), 1.96 * clean.std(ddof=1) / 2))
     assert row["worst"][0] == pytest.approx((worst.mean(), 1.96 * worst.std(ddof=1) / 2))
+
+
+def test_tuned_heads_are_compared_to_the_tuned_network_too():
+    base, tuned = found_of([1, 1], [[0, 0]]), found_of([1, 0], [[1, 0]])
+    new = found_of([1, 1], [[1, 1]])
+    name = f"relu, {heads.TUNED}"
+    plan = heads._plan(settings(tuned="file", variants=[heads.TUNED], heads=["relu"], seeds=1))
+    assert [row[:2] for row in plan] == [(heads.BASE, None), (heads.TUNED, None), (name, 0)]
+    rows = heads_report.comparisons({heads.BASE: [base], heads.TUNED: [tuned], name: [new]}, [1.0])
+    found = {(row["model"], row["against"]): (row["clean"][0], row["worst"][0][0]) for row in rows}
+    assert found == {(heads.TUNED, heads.BASE): (-50, 50), (name, heads.BASE): (0, 100), (name, heads.TUNED): (50, 50)}
 
 
 @pytest.fixture
@@ -148,7 +166,7 @@ def document():
 
 
 def test_the_report_has_a_line_for_every_row_and_comparison(document):
-    text = heads.report(document)
+    text = heads_report.report(document)
     lines = text.splitlines()
     (head,) = [line for line in lines if line.startswith("model")]
     assert [name for name in ("pgd 4", "worst 1", "square 1") if name not in head] == []
@@ -165,7 +183,7 @@ def test_the_plot_has_means_and_bands_of_the_seeds(document, tmp_path, monkeypat
 
     drawn = []
     monkeypatch.setattr(pyplot, "close", drawn.append)
-    heads.draw(document, tmp_path / "heads.png")
+    heads_report.draw(document, tmp_path / "heads.png")
     assert (tmp_path / "heads.png").read_bytes().startswith(b"\x89PNG")
     (axes,) = drawn[0].axes
     lines = {line.get_label(): line.get_xydata() for line in axes.get_lines()}
