@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _RANK_TOLERANCE = 1e-15
 _FEASIBLE = 1e-6
 _SAME_NEURON = 1e-10
+_NOTHING = 1e-300  # where numbers are denormal, their rounding errors are no small part of them
 
 
 def restore(Z: Any) -> np.ndarray:
@@ -88,7 +89,8 @@ def neural_decomposition(Z: Any) -> tuple[np.ndarray, np.ndarray]:
     if size == 0.0:
         return np.zeros((0, len(Z) - 1)), np.zeros(0)
     mismatch = abs(float(np.trace(Z)) - 2.0 * float(Z[-1, -1]))
-    if eigenvalues[0] < -_FEASIBLE * size or mismatch > _FEASIBLE * size:
+    allowed = _FEASIBLE * size + _NOTHING
+    if eigenvalues[0] < -allowed or mismatch > allowed:
         raise InputError(
             f"Z has the least eigenvalue {eigenvalues[0]:.3g} and |tr Z1 - Z4| = {mismatch:.3g}; a positive "
             "semidefinite Z with tr Z1 = Z4 is needed (restore(Z) makes it one)."
@@ -180,7 +182,7 @@ def lift(network: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     list of C pairs of arrays (d + 1, d + 1)
     """
     neurons = to_numpy(network.neurons, np.float64)
-    coefficients = to_numpy(network.coefficients, np.float64).reshape(len(neurons), -1)
+    coefficients = to_numpy(network.coefficients, np.float64).reshape(len(neurons), network.n_outputs)
     points = np.concatenate([neurons, np.ones((len(neurons), 1))], 1)
 
     def gram(weights: np.ndarray) -> np.ndarray:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import convexadv as ca
 from convexadv.balls import gauge, project
 from convexadv.boxes import box_relaxation_minimum
 from convexadv.quadratics import ball_minimum, level_distance
+from convexadv.recovery import lift, neural_decomposition
 
 TINY = 5e-324
 
@@ -37,3 +39,25 @@ def test_denormal_coefficients_count_as_zero():
     distance = level_distance(np.array([[-TINY, 0.0]]), np.array([[0.0, TINY]]), np.array([0.5, -1.0])[:1], np.zeros(1))
     assert distance.distance == np.inf
     assert distance.point.tolist() == [[0, 0]]
+
+
+def test_a_lift_of_no_neurons_is_zero():
+    pairs = lift(ca.PolynomialNetwork(np.zeros((0, 2)), np.zeros((0, 3)), classes=[0, 1, 2]))
+    assert len(pairs) == 3
+    assert not np.any(pairs)
+    assert len(neural_decomposition(np.diag([TINY, 3 * TINY, 2 * TINY]))[0]) <= 3
+
+
+def test_denormal_rows_and_weights_of_a_relu_network_are_no_error():
+    network = ca.ReLUNetwork([[1.0, 2.0], [0.2, -0.2]], [-TINY, -9e-4], classes=[0, 1])
+    X = np.array([[0.0, 0.0], [4 * TINY, -TINY]])
+    result = ca.worst_case_margin(network, X, [1, 1], 0.05)
+    assert (result.lower_bound <= result.upper_bound).all()
+    assert (result.upper_bound <= -9e-4 * 0.05 * 0.28).all()
+
+
+@pytest.mark.parametrize("radius", [1e30, 1e99, 1e200])
+def test_huge_linf_balls_have_bounds(radius):
+    network = ca.PolynomialNetwork([[0.6, 0.8], [1, 0]], [1.0, -2.0], classes=[0, 1])
+    lower = ca.worst_case_margin(network, np.array([[1.0, 2.0]]), [1], radius, "linf").lower_bound
+    assert lower <= -0.09 * radius * radius

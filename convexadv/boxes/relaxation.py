@@ -27,6 +27,7 @@ from .newton import FACTORS, MEAN, SLACK, Rows, minimise, narrowed, normalised, 
 MAX_ROUNDS = 3  # Newton solves for one row, each with one factor more than the last
 MAX_INTERIOR_DIMENSION = 128  # up to here rows that are left go to the interior-point method, else to more rounds
 KICK = 0.1  # size of a new factor, and of a slack that has to open again
+_NOTHING = 1e-290  # coefficients below it are zeros: quotients of denormal numbers are no numbers
 POINT = 1e-150  # a box this small is a point: the square of its radius underflows
 BLOCK_SIZE = 1 << 17  # numbers in the points of one block: several such arrays fit in a cache
 DEVICE_BLOCK_SIZE = 1 << 24  # the same where only memory limits it
@@ -176,16 +177,25 @@ def _scaled(U: Array, w: Array, sign: Array, g: Array, radius: Array, curvature:
     half = largest[:, None] if stretch is None else radius
     weight = (largest**2 * sign)[:, None] * eigenvalues
     curvature, linear = half**2 * curvature[:, None], half * g
-    norm = xp.sqrt((weight * weight).sum(1))
+    norm = _length(weight, xp)
     if stretch is not None:  # of the stretched matrix, from above: its eigenvalues, or the traces of its parts
         norm = xp.minimum(norm, (abs(weight) * (stretch**2 @ (basis**2).T)).sum(1))
-    scale = norm + xp.amax(curvature, 1) + xp.sqrt((linear * linear).sum(1))
-    scale = xp.where(scale > 0, scale, 1.0)
+    scale = norm + xp.amax(curvature, 1) + _length(linear, xp)
+    scale = xp.where(scale > _NOTHING, scale, 1.0)
     noise = EPS * (8 * (g.shape[1] + len(w)) * magnitude * largest**2 + 4 * xp.amax(curvature, 1)) / scale
     weight, curvature, linear = (array / scale[:, None] for array in (weight, curvature, linear))
     rows = Rows(basis, weight, curvature, linear, linear, linear, scale, noise, stretch)
     diagonal, size = rows.spread(weight) + curvature, rows.spread(abs(weight)) + curvature + abs(linear)
     return rows._replace(diagonal=diagonal, size=size)
+
+
+def _length(array: Array, xp: Any) -> Array:
+    """Euclidean norms of rows, of numbers whose squares overflow or underflow too."""
+    if array.shape[1] == 0:
+        return array.sum(1)
+    largest = xp.amax(abs(array), 1)
+    unit = xp.where((largest > 0) & xp.isfinite(largest), largest, 1.0)
+    return unit * xp.sqrt(((array / unit[:, None]) ** 2).sum(1))
 
 
 def _cold_start(rows: Rows) -> Array:

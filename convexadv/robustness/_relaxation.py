@@ -31,6 +31,9 @@ import numpy as np
 from .. import balls
 from ._neurons import Centres, GatedNeurons, ReLUNeurons
 from .pgd import steepest
+from .query import UNDERFLOW
+
+_STILL = 1e-100  # reach, in units of the coefficients, of a neuron that is not worth a step: its inverse may overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,7 @@ class Pairs:
             label,
             other,
             centres.radius[row],
-            neurons.rounding * size,
+            neurons.rounding * size + np.where(size > 0, UNDERFLOW / neurons.unit, 0.0),
             np.where(closed, 0.0, pieces.terms).sum(1),
             gate,
             span,
@@ -152,7 +155,7 @@ class Pairs:
             Those of the best bounds.
         """
         neurons, norm, kink = self.neurons, self.neurons.norm, self.kink()
-        moves = (self.least < self.most) & (self.reach > 0)
+        moves = (self.least < self.most) & (self.reach > _STILL)
         # Steps of one in shares and in radii: sigma_j = 1 / reach_j, tau = 1 / sum_j sigma_j (r ||grad l_j||_2)^2.
         step = np.where(moves, 1.0 / np.where(moves, self.reach, 1.0), 0.0)
         square = (step * neurons.lengths(self.label, self.other) ** 2).sum(1)

@@ -32,7 +32,7 @@ from . import _regions
 from ._box_search import Rows, search_boxes
 from ._pairs import Choice, Pair, Span, Weights
 from ._regions import Local
-from .query import EXACT_TOLERANCE, Found, Query, Search
+from .query import EXACT_TOLERANCE, UNDERFLOW, Found, Query, Search
 
 _EPS = float(np.finfo(np.float64).eps)
 _ROWS = 1 << 24  # numbers in the largest arrays of a block of rows
@@ -209,6 +209,7 @@ class Task:
             slope = 2.0 * abs(a) * top + abs(b)
             terms = (abs(a) * top + abs(b)) * top + abs(c)
             rounding = 4.0 * (d + m + 8) * _EPS * ((terms + slope * (length + reach)) @ coefficients)
+            rounding = rounding + np.where(rounding > 0, UNDERFLOW / weights.unit, 0.0)
             size = terms @ coefficients
             total = rounding.max(1) if rounding.shape[1] == 1 else np.sort(rounding, 1)[:, -2:].sum(1)
             sound = (total < _LARGEST_TERM / max(1.0, weights.unit)) & (radius < _LARGEST_RADIUS)

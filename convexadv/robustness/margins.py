@@ -122,7 +122,8 @@ def worst_case_margin(
     Notes
     -----
     The bounds hold for the network of these weights in exact arithmetic, and for its values in float64. A
-    network in float32 adds the rounding of its own evaluation. Where gates of a gated network are multiples of each
+    network in float32 adds the rounding of its own evaluation. Numbers below 1e-300, whose products underflow,
+    count as zero. Where gates of a gated network are multiples of each
     other, a complete search counts sides that no point takes together, and may end below the worst case.
 
     Examples

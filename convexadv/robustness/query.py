@@ -19,6 +19,8 @@ from .pgd import Neighbourhood
 
 EXACT_TOLERANCE = 1e-9
 """A bound is exact if a point attains it to this part of what the terms of the margin can add up to in the ball."""
+UNDERFLOW = 1e-300
+"""What is subtracted from every bound that has terms: more than products of denormal numbers lose."""
 
 
 class Found(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 from .claim import Claim
 
 EPS = float(np.finfo(np.float64).eps)
+UNDERFLOW = 1e-300  # more than products of denormal numbers lose
 
 
 class Balls(NamedTuple):

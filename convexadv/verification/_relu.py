@@ -132,7 +132,8 @@ def _gates(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     reach = around.reach(normals / around.scale)
     size = around.magnitude @ abs(normals).T + abs(offsets) + reach
-    return around.z @ normals.T + offsets, reach, gamma * size
+    slack = gamma * size + np.where(size > 0, np.finfo(float).tiny, 0.0)  # products may underflow
+    return around.z @ normals.T + offsets, reach, slack
 
 
 def _relu_lines(claim: Claim, around: Balls, pair: tuple[int, int], gamma: float) -> _Lines:

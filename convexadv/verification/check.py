@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import FileFormatError
 from . import _polynomial, _relu
+from ._balls import UNDERFLOW
 from .claim import Claim, read_safetensors, unpack
 
 
@@ -167,6 +168,8 @@ def recompute(claim: Claim) -> Recomputed:
             continue
         with np.errstate(all="ignore"):
             lower, taken = module.bounds(claim, rows, label, other, slot)
+        underflow = np.where(taken > 0, UNDERFLOW, 0.0)
+        lower, taken = lower - underflow, taken + underflow
         lower = np.where(np.isfinite(lower) & np.isfinite(taken), lower, -np.inf)
         bound[rows] = np.minimum(bound[rows], lower)
         allowance[rows] = np.maximum(allowance[rows], taken)
