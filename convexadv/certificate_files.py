@@ -17,7 +17,7 @@ import torch
 from ._arrays import to_numpy
 from ._atomic import atomic_write
 from .errors import CertificateError, FileFormatError, InputError
-from .files import KINDS, _pack_classes, _unpack_classes
+from .files import KINDS, pack_classes, unpack_classes
 from .networks import PolynomialNetwork
 from .problems.certificate import AtomSet, ConeMultipliers, GateShares, OptimalityCertificate
 from .robustness import RobustnessCertificate
@@ -228,7 +228,7 @@ def _claim(certificate: RobustnessCertificate) -> Claim:
     if query is None or query.network.classes is None:
         raise InputError("this certificate does not hold what it was made from; certify(...) makes one that does.")
     network = query.network
-    kind, packed = type(network).__name__, _pack_classes(network.classes)
+    kind, packed = type(network).__name__, pack_classes(network.classes)
     assert packed is not None
     low, high = (None, None) if query.bounds is None else query.bounds
     lower = np.array(to_numpy(certificate.lower_bound), dtype=np.float64)
@@ -259,7 +259,7 @@ def _robustness(claim: Claim, name: str) -> RobustnessCertificate:
     """The certificate of a claim."""
     settings = {} if claim.activation is None else {"activation": list(claim.activation)}
     try:
-        classes = _unpack_classes({"type": claim.class_type, "values": claim.classes})
+        classes = unpack_classes({"type": claim.class_type, "values": claim.classes})
         tensors = {key: torch.from_numpy(array.copy()) for key, array in claim.weights.items()}
         network = KINDS[claim.kind]._from_parts(tensors, settings, classes)
     except (InputError, TypeError, OverflowError) as error:

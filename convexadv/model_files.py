@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 
-from ._atomic import atomic_write
 from .errors import FileFormatError, InputError
+from .files import Format, read_tensors, reason_of, write_tensors
 from .models import MODELS
 
-_HEADER = "convexadv-model"
-_VERSION = 1
+_MODEL = Format("convexadv-model", 1, "version", "a file of save_model, which names its architecture")
 
 
 def build(name: str, **settings: Any) -> torch.nn.Module:
@@ -72,7 +68,7 @@ def save_model(
     Raises
     ------
     InputError
-        If weights and architecture do not fit together or the target cannot be created.
+        If weights and architecture do not fit together, settings or metadata are not JSON, or the target cannot be created.
 
     Examples
     --------
@@ -87,13 +83,7 @@ def save_model(
         expected = {key: tuple(value.shape) for key, value in build(name, **settings).state_dict().items()}
     if expected != {key: tuple(value.shape) for key, value in state.items()}:
         raise InputError(f"The model's weights are not those of {name} with {settings}.")
-    try:
-        header = json.dumps({"version": _VERSION, "name": name, "settings": settings, "metadata": metadata})
-    except (TypeError, ValueError) as error:
-        raise InputError(f"Settings and metadata must be JSON: {error}.") from error
-    content = to_bytes(state, {_HEADER: header})
-    with atomic_write(path, "wb") as file:
-        file.write(content)
+    write_tensors(path, state, {"name": name, "settings": settings, "metadata": metadata}, _MODEL)
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[torch.nn.Module, dict[str, Any]]:
@@ -114,7 +104,9 @@ def load_model(path: str | os.PathLike[str]) -> tuple[torch.nn.Module, dict[str,
     Raises
     ------
     FileFormatError
-        If the file is missing, truncated, of another kind or from a newer version.
+        If the file is truncated, of another kind or from a newer version, or its weights are not those of its architecture.
+    InputError
+        If there is no such file, or it cannot be read.
 
     Examples
     --------
@@ -126,23 +118,11 @@ def load_model(path: str | os.PathLike[str]) -> tuple[torch.nn.Module, dict[str,
     >>> torch.equal(again.head[0].weight, model.head[0].weight)
     True
     """
+    state, header = read_tensors(path, _MODEL)
     try:
-        with safe_open(os.fspath(path), "pt") as file:
-            text = (file.metadata() or {}).get(_HEADER)
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise FileFormatError(f"{os.fspath(path)} is missing, truncated or not a safetensors file: {error}") from error
-    if text is None:
-        raise FileFormatError(f"{os.fspath(path)} does not say its architecture: it was not written by save_model.")
-    try:
-        header = json.loads(text)
-        version, name, settings = header["version"], header["name"], header["settings"]
-        if version > _VERSION:
-            raise FileFormatError(f"{os.fspath(path)} has version {version}; this package reads up to {_VERSION}.")
-        model = build(name, **settings)
+        model = build(header["name"], **header["settings"])
         model.load_state_dict(state)
-    except FileFormatError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise FileFormatError(f"{os.fspath(path)} does not describe its weights: {error}") from error
-    return model.eval(), header.get("metadata", {})
+    except (KeyError, TypeError, InputError, RuntimeError) as error:
+        reason = " ".join(reason_of(error).split())
+        raise FileFormatError(f"{os.fspath(path)} does not describe its weights: {reason}.") from error
+    return model.eval(), header["metadata"]

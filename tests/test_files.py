@@ -114,7 +114,7 @@ def test_header_states_format_version_and_kind(path, kind):
     with safetensors.safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["convexadv"])
     assert header["format"] == "convexadv"
-    assert header["format_version"] == files.FORMAT_VERSION == 1
+    assert header["format_version"] == files.NETWORK.newest == 1
     assert header["kind"] == kind
     assert header["package_version"] == ca.__version__
 
@@ -193,7 +193,7 @@ DAMAGE = {
     "format": ({"format": "other"}, {}, "not a model file of convexadv"),
     "kind": ({"kind": "TransformerNetwork"}, {}, "holds a 'TransformerNetwork'; this version reads Poly"),
     "kind list": ({"kind": []}, {}, "this version reads Poly"),
-    "settings": ({"settings": None}, {}, "settings, metadata or classes are missing"),
+    "settings": ({"settings": None}, {}, "settings or metadata are missing"),
     "no activation": ({"settings": {}}, {}, "'activation' is missing"),
     "activation": ({"settings": {"activation": [1, 2]}}, {}, "activation must be three numbers"),
     "activation nan": ({"settings": {"activation": [1, 2, float("nan")]}}, {}, "activation must be finite"),

@@ -178,7 +178,7 @@ def allocate(
         )
     total = parameters_of(model) if measure == "parameters" else count(model, input_shape).flops  # type: ignore[arg-type]
     fixed = total - sum(layer.dense_cost(measure) for layer in known.values())
-    limit = _limit(ratio, budget, total)
+    limit = limit_of(ratio, budget, total)
     settings = _settings(known, minimum, dense, importance or {}, objective)
     fronts = [layer_front(setting, measure) for setting in settings]
     _check_possible(limit, fixed + sum(int(front.costs[0]) for front in fronts), fixed, total, measure)
@@ -258,7 +258,8 @@ _METHODS: dict[str, Callable[[list[Setting], list[Front], str, int], _Found]] = 
 }
 
 
-def _limit(ratio: Any, budget: Any, total: int) -> int:
+def limit_of(ratio: Any, budget: Any, total: int) -> int:
+    """What the compact model may cost, of a ratio to the cost ``total`` of the whole one or of a budget."""
     if (ratio is None) == (budget is None):
         raise InputError(f"give a ratio or a budget, one of them; got ratio={ratio!r} and budget={budget!r}.")
     if ratio is not None:

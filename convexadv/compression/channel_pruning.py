@@ -18,7 +18,7 @@ from torch import nn
 
 from ..errors import InputError
 from .admm import Weights
-from .budget import MEASURES, _limit
+from .budget import MEASURES, limit_of
 from .channel_graph import ChannelGraph, channel_graph
 from .counting import count, parameters_of
 from .sizes import remember, set_sizes, sizes_of
@@ -167,7 +167,7 @@ class Channels:
         """
         graph = self.graph(model)
         total = parameters_of(model) if self.measure == "parameters" else count(model, self.input_shape).flops
-        limit = _limit(self.ratio, self.budget, total)
+        limit = limit_of(self.ratio, self.budget, total)
         fixed = total - graph.cost(list(graph.sizes), self.measure)
         smallest = fixed + graph.cost([1] * len(graph.sizes), self.measure)
         if limit < smallest:

@@ -10,25 +10,21 @@ where there are any, ``channels`` (by name, the sizes of layers and norms before
 from __future__ import annotations
 
 import copy
-import json
 import os
 from typing import Any
 
 import torch
-from safetensors.torch import save as to_bytes
 from torch import nn
 
-from .._atomic import atomic_write
 from .._version import __version__
 from ..errors import FileFormatError, InputError
-from ..files import FORMAT_VERSION, _plain, _read
+from ..files import NETWORK, read_tensors, reason_of, write_tensors
 from .convert import replaced
 from .folding import FoldedBatchNorm
 from .layers import LowRankLinear, TuckerConv2d, empty
 from .sizes import full_sizes, shrink, sizes_of
 
 KIND = "FactorisedModel"
-_HEADER = "convexadv"
 
 
 def save_factorised(model: nn.Module, path: str | os.PathLike[str], /, **metadata: Any) -> None:
@@ -65,20 +61,14 @@ def save_factorised(model: nn.Module, path: str | os.PathLike[str], /, **metadat
             raise InputError(f"{name} of the state of the model is not a tensor, and a file holds only tensors.")
         tensors[name] = value.detach().cpu().contiguous().clone()
     header = {
-        "format": _HEADER,
-        "format_version": FORMAT_VERSION,
+        "format": NETWORK.entry,
         "package_version": __version__,
         "kind": KIND,
         "classes": None,
         "settings": _structure(model),
         "metadata": metadata,
     }
-    try:
-        text = json.dumps(header, default=_plain)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"metadata must be JSON (numbers, text, lists, dicts): {error}.") from error
-    with atomic_write(path, "wb") as file:
-        file.write(to_bytes(tensors, {_HEADER: text}))
+    write_tensors(path, tensors, header, NETWORK)
 
 
 def load_factorised(path: str | os.PathLike[str], model: nn.Module) -> tuple[nn.Module, dict[str, Any]]:
@@ -118,14 +108,16 @@ def load_factorised(path: str | os.PathLike[str], model: nn.Module) -> tuple[nn.
     True
     """
     name = os.fspath(path)
-    tensors, text = _read(name)
-    header = _parsed(name, text)
+    tensors, header = read_tensors(name, NETWORK)
+    if header.get("kind") != KIND:
+        raise FileFormatError(
+            f"{name} holds a {header.get('kind')!r}, not a compressed model; convexadv.load reads networks."
+        )
     try:
         made = _rebuilt(copy.deepcopy(model), header["settings"], tensors)
         _fill(made, tensors)
     except (InputError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
-        raise FileFormatError(f"{name} does not fit the given {type(model).__name__}: {reason}.") from error
+        raise FileFormatError(f"{name} does not fit the given {type(model).__name__}: {reason_of(error)}.") from error
     return made, header["metadata"]
 
 
@@ -142,28 +134,6 @@ def _structure(model: nn.Module) -> dict[str, Any]:
         if (full := full_sizes(module)) is not None
     }
     return {"layers": layers, "folded": folded, **({"channels": channels} if channels else {})}
-
-
-def _parsed(name: str, text: str) -> dict[str, Any]:
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{name} has a damaged header: {error}.") from error
-    if not isinstance(header, dict) or header.get("format") != _HEADER:
-        raise FileFormatError(f"{name} is a safetensors file, but not a model file of convexadv.")
-    version = header.get("format_version")
-    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
-        raise FileFormatError(
-            f"{name} has format version {version!r}, written by convexadv {header.get('package_version')}; this version "
-            f"reads formats up to {FORMAT_VERSION}."
-        )
-    if header.get("kind") != KIND:
-        raise FileFormatError(
-            f"{name} holds a {header.get('kind')!r}, not a compressed model; convexadv.load reads networks."
-        )
-    if not all(isinstance(header.get(key), dict) for key in ("settings", "metadata")):
-        raise FileFormatError(f"{name} has a damaged header: settings or metadata are missing.")
-    return header
 
 
 def _rebuilt(model: nn.Module, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> nn.Module:

@@ -51,7 +51,7 @@ def component_bound(problem: PatternProblem, component: Component, checked: Chec
     """Lower bound on the optimum of one component."""
     q = dual_vectors(problem, component, checked)
     largest = prices(problem, q, checked.cones).max()
-    reach = problem.rows.largest_norm() + _ball_reach(problem)
+    reach = problem.rows.largest_norm() + ball_reach(problem)
     entry = float(np.abs(component.directions).max())
     kappa = float(largest) + 16 * _EPS * (4.0 + problem.rows.n**0.5) * bound.mass(checked.atoms) * reach * entry
     return bound.scaled_value(checked.atoms, kappa, problem.beta)[0]
@@ -104,7 +104,7 @@ def _cone_sums(problem: PatternProblem, cones: ConeMultipliers) -> tuple[np.ndar
     size = np.bincount(owner, cones.values, minlength=m)
     if cones.tilt is not None:
         total -= np.bincount(owner, cones.values * problem.radius[cones.rows], minlength=m)[:, None] * cones.tilt
-    reach = rows.largest_norm() + _ball_reach(problem)
+    reach = rows.largest_norm() + ball_reach(problem)
     return total, 16 * _EPS * (4.0 + rows.n**0.5) * size * reach
 
 
@@ -152,6 +152,7 @@ def _unstable(problem: PatternProblem, atoms: list[Atoms], shares: Shares, colum
     return total + np.einsum("pk,pkd->pd", size, shares.tilt)
 
 
-def _ball_reach(problem: PatternProblem) -> float:
+def ball_reach(problem: PatternProblem) -> float:
+    """Largest Euclidean length of a perturbation of any row."""
     widest = float(problem.radius.max(initial=0.0))
     return widest * problem.n_features**0.5 if problem.norm == "linf" else widest

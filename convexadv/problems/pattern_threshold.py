@@ -24,7 +24,7 @@ from ..balls import gauge
 from ..cones import Interiors, project, pulled
 from .blocks import Blocks
 from .games import Strategies, central_strategies
-from .pattern_bound import _ball_reach
+from .pattern_bound import ball_reach
 from .pattern_cones import cone_interiors, cones_of
 from .terms import Component, Terms
 from .threshold import Bracket, linear_terms
@@ -101,7 +101,7 @@ class _Descent:
         self.terms = [Terms(terms, problem.rows.n, np.asarray, len(component.directions)) for terms in linear]
         self.robust = any(terms.robust for terms in self.terms)
         mass = sum(float(terms.weight.sum()) for terms in self.terms)
-        reach = problem.rows.largest_norm() + _ball_reach(problem)
+        reach = problem.rows.largest_norm() + ball_reach(problem)
         self.ceiling = mass * float(np.abs(self.directions).max()) * reach
 
     def at(self, blocks: Blocks) -> tuple[float, np.ndarray]:

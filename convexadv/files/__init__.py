@@ -1,0 +1,17 @@
+"""Networks as files, and what all files of tensors share."""
+
+from .networks import KINDS, NETWORK, load, pack_classes, save, unpack_classes
+from .tensors import Format, read_tensors, reason_of, write_tensors
+
+__all__ = [
+    "KINDS",
+    "NETWORK",
+    "Format",
+    "load",
+    "pack_classes",
+    "read_tensors",
+    "reason_of",
+    "save",
+    "unpack_classes",
+    "write_tensors",
+]
