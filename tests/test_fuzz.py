@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,51 @@ def test_huge_linf_balls_have_bounds(radius):
     network = ca.PolynomialNetwork([[0.6, 0.8], [1, 0]], [1.0, -2.0], classes=[0, 1])
     lower = ca.worst_case_margin(network, np.array([[1.0, 2.0]]), [1], radius, "linf").lower_bound
     assert lower <= -0.09 * radius * radius
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"component": 0.5},
+        {"component": "0"},
+        {"component": None},
+        {"component": np.zeros((1, 2))},
+        {"term": np.arange(2)},
+        {"term": True},
+    ],
+)
+def test_certificates_of_polynomial_problems_name_parts_by_whole_numbers(change):
+    problem = ca.PolynomialProblem(np.eye(2), [0, 1], beta=0.1)
+    certificate = ca.solve(problem).certificate
+    (atom,) = certificate.atoms
+    with pytest.raises(ca.CertificateError):
+        problem.lower_bound(dataclasses.replace(certificate, atoms=(dataclasses.replace(atom, **change),)))
+    for atoms in (None, (None,), "atoms"):
+        with pytest.raises(ca.CertificateError, match="must be a tuple of AtomSet"):
+            problem.lower_bound(dataclasses.replace(certificate, atoms=atoms))
+
+
+def test_multipliers_that_overflow_prove_nothing():
+    problem = ca.ReLUProblem(np.eye(2), [0, 1], beta=0.1, n_gates=4, loss="squared_hinge")
+    certificate = ca.solve(problem).certificate
+    (atom,) = certificate.atoms
+    for number in (1e160, 1e250, 1e308):
+        z = np.array(atom.multipliers)
+        z.flat[0] = number
+        changed = dataclasses.replace(certificate, atoms=(dataclasses.replace(atom, multipliers=z),))
+        assert problem.lower_bound(changed) <= problem.zero_objective()
+
+
+def test_robust_relu_problems_may_have_more_features_than_rows():
+    X = np.array([[-0.1, 0.1, -4.3, 0.3], [0.4, -0.1, 1.8, 0.5]])
+    problem = ca.ReLUProblem(X, [0.1, 0.0], radius=0.4, norm="linf", loss="squared", beta=5.0, fit_intercept=True)
+    solution = ca.solve(problem)  # the zero network is optimal
+    assert solution.status.ok
+    assert solution.objective == problem.zero_objective()
+
+
+def test_a_neuron_that_vanishes_in_a_linf_problem_is_no_error():
+    X = np.array([-11.11146745, -6.99504951, -7.76181223, -3.78258263, -6.99504951, 0.56695482, 3.49028635])[:, None]
+    problem = ca.PolynomialProblem(X, [0, 1, 0, 1, 0, 1, 1], radius=3.58139126, norm="linf", beta=0.551211)
+    solution = ca.solve(problem, tol=1e-2, max_iter=3)
+    assert solution.lower_bound <= solution.objective <= problem.zero_objective()

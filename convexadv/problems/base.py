@@ -205,6 +205,7 @@ class Problem:
             raise CertificateError(
                 f"a {type(certificate).__name__} was given; an OptimalityCertificate (solution.certificate) is needed."
             )
+        certificate.check_kinds()
         return self._bound(certificate)
 
     def _bound(self, certificate: OptimalityCertificate) -> float:

@@ -190,7 +190,8 @@ def scaled_shares(parts: list[Share], kappa: float, beta: float, together: Toget
     own = [float((part.terms.weight * part.terms.loss.conjugate(t * part.total)).sum()) for part in parts]
     conjugates = together.sum(math.fsum(own))
     size = together.sum(math.fsum(float((part.terms.weight * part.size).sum()) for part in parts))
-    return t * linear - conjugates - _ROUNDING * (t * size + abs(conjugates)), t
+    value = t * linear - conjugates - _ROUNDING * (t * size + abs(conjugates))
+    return (0.0, 0.0) if math.isnan(value) else (value, t)  # multipliers so large that products overflow prove nothing
 
 
 def shares(atoms: list[Atoms]) -> list[Share]:

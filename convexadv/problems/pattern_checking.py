@@ -24,7 +24,6 @@ _ON_THE_BOUNDARY = 1e-9
 
 def checked_component(problem: PatternProblem, number: int, certificate: OptimalityCertificate) -> Checked | None:
     """The parts of a certificate for one component, multipliers scaled to one; None if they all vanish."""
-    certificate.check_kinds()
     for part in certificate.parts():
         if part.component not in range(len(problem.components)):
             raise CertificateError(

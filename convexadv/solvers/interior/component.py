@@ -276,7 +276,7 @@ class Component:
             for terms, z in zip(self.terms, multipliers, strict=True)
         ]
         none = self.X.new_zeros(0, len(self.X))
-        return Proof(multipliers, points, np.zeros(0, np.int64), none, none[:, : self.X.shape[1]], 0.0, self.without)
+        return Proof(multipliers, points, np.zeros(0, np.int64), none, self.X[:0], 0.0, self.without)
 
     # ---- the working set
 

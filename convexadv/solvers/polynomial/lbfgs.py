@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 _ARMIJO = 1e-4
+_NOTHING = 1e-200  # a product whose inverse, times a square, may overflow: the point is zero, or as good as zero
 _CURVATURE = 1e-10
 _SHORTENINGS = 25
 _IDLE = 10
@@ -44,7 +45,7 @@ class Memory:
     def add(self, step: Any, change: Any) -> None:
         """Keep a pair if its curvature is safely positive."""
         product = float(step @ change)
-        if product <= _CURVATURE * float(step.norm() * change.norm()):
+        if product <= max(_CURVATURE * float(step.norm() * change.norm()), _NOTHING):
             return
         self.steps.append(step)
         self.changes.append(change)
