@@ -120,3 +120,15 @@ def test_a_neuron_that_vanishes_in_a_linf_problem_is_no_error():
     problem = ca.PolynomialProblem(X, [0, 1, 0, 1, 0, 1, 1], radius=3.58139126, norm="linf", beta=0.551211)
     solution = ca.solve(problem, tol=1e-2, max_iter=3)
     assert solution.lower_bound <= solution.objective <= problem.zero_objective()
+
+
+def test_the_rest_of_a_certificate_that_vanishes_beside_one_multiplier_proves_nothing():
+    X = np.eye(2)
+    for kind, options in ((ca.PolynomialProblem, {}), (ca.ReLUProblem, {"n_gates": 4})):
+        problem = kind(X, [0, 1], sample_weight=[1, 1e-300], beta=0.1, loss="squared_hinge", **options)
+        certificate = ca.solve(problem).certificate
+        (atom,) = certificate.atoms
+        z = np.array(atom.multipliers)
+        for z[0, 0, 1] in 10.0 ** np.arange(20, 309, 20):
+            changed = dataclasses.replace(certificate, atoms=(dataclasses.replace(atom, multipliers=z),))
+            assert problem.lower_bound(changed) <= problem.zero_objective()

@@ -225,8 +225,15 @@ def normalised(atoms: list[Atoms], together: Together = ALONE) -> tuple[list[Ato
 
     The scaling of a certificate is free, one for all processes. The size is zero where every multiplier vanishes.
     """
+    atoms = [_with_weight(atom) for atom in atoms]
     size = max((float(np.abs(atom.multipliers).max(initial=0.0)) for atom in atoms), default=0.0)
     size = together.largest(size)
     if size == 0:
         return atoms, 0.0
     return [atom._replace(multipliers=atom.multipliers / size) for atom in atoms], size
+
+
+def _with_weight(atom: Atoms) -> Atoms:
+    """The atoms without the multipliers of groups of weight zero, which add nothing."""
+    used = atom.of_groups(atom.terms.weight) > 0
+    return atom if used.all() else atom._replace(multipliers=np.where(used, atom.multipliers, 0.0))

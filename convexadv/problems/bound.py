@@ -20,6 +20,8 @@ from .forms import Samples
 from .terms import Terms
 
 _ROUNDING = 1e-14
+VANISHING = 1e-100
+"""Weighted multipliers that sum to less beside a largest one of one: products of them underflow, and prove nothing."""
 
 
 class Atoms(NamedTuple):

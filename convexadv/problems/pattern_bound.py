@@ -49,11 +49,14 @@ class Checked(NamedTuple):
 
 def component_bound(problem: PatternProblem, component: Component, checked: Checked) -> float:
     """Lower bound on the optimum of one component."""
+    mass = bound.mass(checked.atoms)
+    if mass < bound.VANISHING:
+        return 0.0  # every objective is at least zero
     q = dual_vectors(problem, component, checked)
     largest = prices(problem, q, checked.cones).max()
     reach = problem.rows.largest_norm() + ball_reach(problem)
     entry = float(np.abs(component.directions).max())
-    kappa = float(largest) + 16 * _EPS * (4.0 + problem.rows.n**0.5) * bound.mass(checked.atoms) * reach * entry
+    kappa = float(largest) + 16 * _EPS * (4.0 + problem.rows.n**0.5) * mass * reach * entry
     return bound.scaled_value(checked.atoms, kappa, problem.beta)[0]
 
 

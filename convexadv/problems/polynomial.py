@@ -271,6 +271,8 @@ class PolynomialProblem(Problem):
         extremes = bound.largest_atoms(moments, candidates)
         rounding = 2e-16 * 16 * mass * self._largest_atom_entry() * float(np.abs(component.directions).max())
         kappa = max(float(extreme.value) for extreme in extremes) + rounding
+        if mass < bound.VANISHING:
+            return 0.0, extremes, 0.0  # every objective is at least zero
         value, t = bound.scaled_shares(shares, kappa, self.beta, self.together)
         return value, extremes, t
 
