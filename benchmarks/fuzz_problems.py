@@ -31,7 +31,7 @@ def problem(rng: np.random.Generator, kind: str, n: int, d: int, decades: float 
     """A problem of a kind ("polynomial", "ReLU", "gated") with random rows, labels, loss, ball and penalty."""
     X = data(rng, n, d, decades)
     unit = float(np.linalg.norm(X, axis=1).mean()) or 1.0
-    robust = rng.random() < (0.6 if kind != "gated" else 0.25)
+    robust = rng.random() < (0.6 if kind != "gated" else 0.15)
     options: dict[str, Any] = {"beta": float(10.0 ** rng.uniform(-3, 0.5)), "loss": str(rng.choice(MARGIN_LOSSES))}
     options["norm"] = str(rng.choice(["l2", "linf"] if kind == "polynomial" else ["l2", "linf", "l1"]))
     options["radius"] = float(unit * 10.0 ** rng.uniform(-3, 0)) if robust else 0.0
