@@ -79,9 +79,7 @@ def save_model(
     {'epochs': 0}
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    with torch.device("meta"):
-        expected = {key: tuple(value.shape) for key, value in build(name, **settings).state_dict().items()}
-    if expected != {key: tuple(value.shape) for key, value in state.items()}:
+    if not _fit(state, name, settings):
         raise InputError(f"The model's weights are not those of {name} with {settings}.")
     write_tensors(path, state, {"name": name, "settings": settings, "metadata": metadata}, _MODEL)
 
@@ -120,9 +118,21 @@ def load_model(path: str | os.PathLike[str]) -> tuple[torch.nn.Module, dict[str,
     """
     state, header = read_tensors(path, _MODEL)
     try:
-        model = build(header["name"], **header["settings"])
-        model.load_state_dict(state)
+        name, settings = header["name"], header["settings"]
+        fit = _fit(state, name, settings)  # before memory is taken for what the header asks for
+        if fit:
+            model = build(name, **settings)
+            model.load_state_dict(state)
     except (KeyError, TypeError, InputError, RuntimeError) as error:
         reason = " ".join(reason_of(error).split())
         raise FileFormatError(f"{os.fspath(path)} does not describe its weights: {reason}.") from error
+    if not fit:
+        raise FileFormatError(f"{os.fspath(path)} does not hold the weights of {name} with {settings}.")
     return model.eval(), header["metadata"]
+
+
+def _fit(state: dict[str, torch.Tensor], name: str, settings: dict[str, Any]) -> bool:
+    """Whether weights have the shapes of those of an architecture, of which none are made."""
+    with torch.device("meta"):
+        expected = build(name, **settings).state_dict()
+    return {key: value.shape for key, value in expected.items()} == {key: value.shape for key, value in state.items()}

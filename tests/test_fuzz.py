@@ -6,12 +6,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 import convexadv as ca
+from convexadv import model_files
 from convexadv.balls import gauge, project
 from convexadv.boxes import box_relaxation_minimum
+from convexadv.model_files import build, load_model, save_model
 from convexadv.quadratics import ball_minimum, level_distance
 from convexadv.recovery import lift, neural_decomposition
+from convexadv.verification.claim import pack, unpack
 
 TINY = 5e-324
 
@@ -132,3 +136,45 @@ def test_the_rest_of_a_certificate_that_vanishes_beside_one_multiplier_proves_no
         for z[0, 0, 1] in 10.0 ** np.arange(20, 309, 20):
             changed = dataclasses.replace(certificate, atoms=(dataclasses.replace(atom, multipliers=z),))
             assert problem.lower_bound(changed) <= problem.zero_objective()
+
+
+def test_networks_without_neurons_have_certificate_files(tmp_path):
+    for outputs, labels in ((1, [1, 0]), (3, [2, 0])):
+        network = ca.ReLUNetwork(np.zeros((0, 2)), np.zeros((0, outputs)), classes=np.arange(max(2, outputs)))
+        ca.save_certificate(ca.certify(network, np.eye(2), labels, 0.1), tmp_path / "proof.safetensors")
+        assert ca.verify_certificate(tmp_path / "proof.safetensors").ok
+
+
+def test_a_claim_about_a_network_without_outputs_is_refused(tmp_path):
+    path = tmp_path / "proof.safetensors"
+    network = ca.ReLUNetwork([[1.0, 0.0]], [1.0], classes=[0, 1])
+    ca.save_certificate(ca.certify(network, np.eye(2), [1, 0], 0.1), path)
+    claim = unpack(path)
+    weights = {**claim.weights, "coefficients": np.zeros((1, 0))}
+    path.write_bytes(pack(dataclasses.replace(claim, weights=weights)))
+    with pytest.raises(ca.FileFormatError, match="no outputs"):
+        ca.verify_certificate(path)
+
+
+def test_a_damaged_header_of_npy_is_a_format_error(tmp_path):
+    path = tmp_path / "rows.npy"
+    np.save(path, np.eye(3))
+    path.write_bytes(path.read_bytes().replace(b"}", b"{"))
+    with pytest.raises(ca.FileFormatError):
+        ca.open_rows(path)
+
+
+def test_no_memory_is_taken_for_a_model_whose_weights_do_not_fit(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    save_model(build("smallcnn", width=1), path, "smallcnn", {"width": 1})
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'width\\": 1', b'width\\": 7'))
+    devices = []
+    monkeypatch.setattr(
+        model_files,
+        "build",
+        lambda name, **settings: devices.append(torch.get_default_device()) or build(name, **settings),
+    )
+    with pytest.raises(ca.FileFormatError, match="does not hold the weights of smallcnn"):
+        load_model(path)
+    assert [device.type for device in devices] == ["meta"]

@@ -146,7 +146,7 @@ def shares(query: Query) -> np.ndarray:
     result = np.zeros((len(query.X), neurons.outputs - 1, neurons.m))
     for block in _blocks(neurons, query):
         _, share = _linear_bounds(block.pairs, *_start(neurons, block))
-        result[block.rows] = share.reshape(len(block.rows), -1, neurons.m)
+        result[block.rows] = share.reshape(len(block.rows), neurons.outputs - 1, neurons.m)
     return result
 
 

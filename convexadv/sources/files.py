@@ -181,7 +181,7 @@ def read_npy(path: str, mmap_mode: Literal["c"] | None = None) -> np.ndarray:
         array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # ValueError, EOFError, and whatever the parser of the header raises
         reason = " ".join(str(error).split()).rstrip(".")
         raise FileFormatError(f"{path} is truncated or no .npy file of plain values ({reason}).") from error
     if not isinstance(array, np.ndarray):

@@ -303,6 +303,8 @@ def _misfit(claim: Claim) -> str | None:
 
 def _weights_misfit(claim: Claim, d: int) -> str | None:
     C, weights = claim.outputs, claim.weights
+    if C < 1:
+        return "the network has no outputs"
     m = len(weights[WEIGHTS[claim.kind][0]])
     shapes: dict[str, tuple[int, ...]] = {"shift": (d,), "scale": (d,)}
     if claim.kind == "GatedReLUNetwork":
