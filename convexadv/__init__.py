@@ -68,7 +68,7 @@ __all__ = ["__version__", *_HOMES]
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'convexadv' has no attribute {name!r}")
+        raise AttributeError(f"module 'convexadv' has no attribute {name!r}; use a name out of convexadv.__all__.")
     return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
 
 

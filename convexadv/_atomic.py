@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
-from .errors import InputError
+from .errors import InputError, reason, unwritable
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", newline: str | N
     target = os.path.realpath(path)
     text = {"encoding": "utf-8", "newline": newline} if mode == "w" else {}
     if os.path.isdir(target):
-        raise InputError(f"Cannot write {os.fspath(path)}: it is a folder, and a file name is needed.")
+        raise unwritable(path, "it is a folder, and the name of a file is needed")
     if os.path.exists(target) and not os.path.isfile(target):
         with _open(target, path, None, mode, text) as file:
             yield file
@@ -84,7 +84,5 @@ def _open(name: str, path: str | os.PathLike[str], opener: Any, mode: str, text:
     try:
         return open(name, mode, opener=opener, **text)
     except OSError as error:
-        reason = error.strerror or str(error)
-        if isinstance(error, FileNotFoundError):
-            reason = "its folder does not exist"
-        raise InputError(f"Cannot write {os.fspath(path)}: {reason}.") from error
+        missing = isinstance(error, FileNotFoundError)
+        raise unwritable(path, "its folder does not exist" if missing else reason(error)) from error

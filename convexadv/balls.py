@@ -297,7 +297,7 @@ def _project_ellipsoid(delta: Array, radius: Array, scale: Array) -> Array:
 def _check(norm: str, scale: Any) -> None:
     check_norm(norm)
     if scale is not None and norm != "l2":
-        raise InputError(f'A scale describes an ellipsoid, which needs norm="l2", got norm={norm!r}.')
+        raise InputError(f'a scale describes an ellipsoid, which needs norm="l2", got norm={norm!r}.')
 
 
 def _like(value: Any, like: Array) -> Array:

@@ -16,7 +16,7 @@ import torch
 
 from ._arrays import to_numpy
 from ._atomic import atomic_write
-from .errors import CertificateError, FileFormatError, InputError
+from .errors import CertificateError, FileFormatError, InputError, reason
 from .files import KINDS, pack_classes, unpack_classes
 from .networks import PolynomialNetwork
 from .problems.certificate import AtomSet, ConeMultipliers, GateShares, OptimalityCertificate
@@ -24,7 +24,7 @@ from .robustness import RobustnessCertificate
 from .robustness.query import Query
 from .robustness.witness import witnesses
 from .verification.check import recompute
-from .verification.claim import WEIGHTS, Claim, pack, pack_parts, unpack, unpack_parts
+from .verification.claim import WEIGHTS, Claim, not_valid, pack, pack_parts, unpack, unpack_parts
 
 if TYPE_CHECKING:
     from .problems.base import Problem
@@ -84,7 +84,7 @@ def save_certificate(certificate: Certificate, path: str | os.PathLike[str], pro
         content = _pack_optimality(certificate, problem)
     else:
         raise InputError(
-            f"save_certificate writes a RobustnessCertificate or an OptimalityCertificate, got "
+            "save_certificate takes a RobustnessCertificate or an OptimalityCertificate, got "
             f"{type(certificate).__name__}."
         )
     with atomic_write(path, "wb") as file:
@@ -136,7 +136,8 @@ def load_certificate(path: str | os.PathLike[str], problem: Problem | None = Non
         )
     if header.get("problem") != fingerprint(problem):
         raise CertificateError(
-            f"{os.fspath(path)} was made for another problem than {problem!r}: data, labels, loss, ball or penalty differ."
+            f"{os.fspath(path)} was made for another problem than {problem!r} (data, labels, loss, ball or penalty differ); "
+            "its own is needed."
         )
     try:
         return OptimalityCertificate(
@@ -148,7 +149,9 @@ def load_certificate(path: str | os.PathLike[str], problem: Problem | None = Non
             )
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise FileFormatError(f"{os.fspath(path)} is not a valid certificate of optimality: {error!r}.") from error
+        raise FileFormatError(
+            f"{os.fspath(path)} is not a valid certificate of optimality: {reason(error)}."
+        ) from error
 
 
 def fingerprint(problem: Problem) -> str:
@@ -226,7 +229,7 @@ def _claim(certificate: RobustnessCertificate) -> Claim:
             "which no witnesses are kept; make one with complete=False to save it."
         )
     if query is None or query.network.classes is None:
-        raise InputError("this certificate does not hold what it was made from; certify(...) makes one that does.")
+        raise InputError("the certificate does not hold what it was made from; one of certify(...) is needed.")
     network = query.network
     kind, packed = type(network).__name__, pack_classes(network.classes)
     assert packed is not None
@@ -263,7 +266,7 @@ def _robustness(claim: Claim, name: str) -> RobustnessCertificate:
         tensors = {key: torch.from_numpy(array.copy()) for key, array in claim.weights.items()}
         network = KINDS[claim.kind]._from_parts(tensors, settings, classes)
     except (InputError, TypeError, OverflowError) as error:
-        raise FileFormatError(f"{name} is not a valid certificate: {error}") from error
+        raise not_valid(name, reason(error)) from error
     box = None if claim.low is None or claim.high is None else (claim.low, claim.high)
     query = Query(network, claim.X, claim.labels, claim.radius, claim.norm, None, box)
     same = len(claim.radius) and (claim.radius == claim.radius[0]).all()

@@ -25,7 +25,7 @@ import numpy as np
 
 from ._arrays import to_numpy
 from ._checks import choice
-from .errors import InputError
+from .errors import InputError, wrong_kind
 from .problems.blocks import Blocks
 from .problems.gated import GatedReLUProblem
 from .problems.gates import unit_gates
@@ -221,7 +221,7 @@ def gated_to_relu(
 
 def _check_problem(problem: Any) -> None:
     if not isinstance(problem, GatedReLUProblem):
-        raise InputError(f"a {type(problem).__name__} was given; a GatedReLUProblem is needed.")
+        raise wrong_kind(problem, "a GatedReLUProblem")
 
 
 def _summed(blocks: Blocks) -> Blocks:

@@ -1,4 +1,12 @@
-"""Errors of the package: each message is a sentence that says what was given and what is needed."""
+"""Errors of the package: each message is a sentence that says what was given and what is needed.
+
+Sentences that several rooms need are made here.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
 
 
 class InputError(ValueError):
@@ -83,3 +91,43 @@ class TrainingError(RuntimeError):
     >>> issubclass(ca.TrainingError, RuntimeError)
     True
     """
+
+
+def reason(error: Any) -> str:
+    """The words of another error for the end of a sentence: on one line, without a full stop; its kind if it has none."""
+    if isinstance(error, KeyError) and error.args:
+        return f"{error.args[0]!r} is missing"
+    words = getattr(error, "strerror", None) or str(error)
+    return " ".join(words.split()).rstrip(".") or type(error).__name__
+
+
+def unreadable(path: str | os.PathLike[str], error: OSError) -> InputError:
+    """The error of a file or folder that the system does not let us read."""
+    return InputError(f"{os.fspath(path)} cannot be read: {reason(error)}.")
+
+
+def unwritable(path: str | os.PathLike[str], why: str) -> InputError:
+    """The error of a file that cannot be made."""
+    return InputError(f"{os.fspath(path)} cannot be written: {why}.")
+
+
+def not_safetensors(path: str | os.PathLike[str], error: Exception) -> FileFormatError:
+    """The error of a file that the reader of safetensors refuses."""
+    return FileFormatError(f"{os.fspath(path)} is truncated or not a safetensors file: {reason(error)}.")
+
+
+def wrong_kind(given: Any, needed: str) -> InputError:
+    """The error of an object of another kind."""
+    return InputError(f"a {type(given).__name__} was given; {needed} is needed.")
+
+
+def needs_checkpoint() -> InputError:
+    """The error of ``resume=True`` without a path."""
+    return InputError("resume=True was given without a checkpoint; the path of one is needed: checkpoint=PATH.")
+
+
+def checkpoint_exists(path: str | os.PathLike[str]) -> InputError:
+    """The error of a checkpoint that would be replaced."""
+    return InputError(
+        f"{os.fspath(path)} exists; give resume=True to continue from it, or another path, or delete it to start anew."
+    )

@@ -279,7 +279,7 @@ class HardMargin(Loss):
         return 0.0 * z
 
     def cvxpy(self, u: Any) -> Any:
-        raise InputError("a hard margin is a constraint, not a term of the objective.")
+        raise InputError("a hard margin is a constraint, not a term of the objective; choose another loss.")
 
 
 def _x_log_x(z: Array) -> Array:

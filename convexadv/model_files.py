@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from .errors import FileFormatError, InputError
-from .files import Format, read_tensors, reason_of, write_tensors
+from .errors import FileFormatError, InputError, reason
+from .files import Format, read_tensors, write_tensors
 from .models import MODELS
 
 _MODEL = Format("convexadv-model", 1, "version", "a file of save_model, which names its architecture")
@@ -41,11 +41,11 @@ def build(name: str, **settings: Any) -> torch.nn.Module:
     'SmallCNN'
     """
     if name not in MODELS:
-        raise InputError(f"There is no architecture {name!r}; there are {', '.join(sorted(MODELS))}.")
+        raise InputError(f"there is no architecture {name!r}; choose one of {', '.join(sorted(MODELS))}.")
     try:
         model = MODELS[name](**settings)
     except TypeError as error:
-        raise InputError(f"{name} cannot be built with {settings}: {error}.") from error
+        raise InputError(f"{name} cannot be built with {settings}: {reason(error)}.") from error
     return model.eval()
 
 
@@ -80,7 +80,9 @@ def save_model(
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     if not _fit(state, name, settings):
-        raise InputError(f"The model's weights are not those of {name} with {settings}.")
+        raise InputError(
+            f"the model's weights are not those of {name} with {settings}; a model as build makes it is needed."
+        )
     write_tensors(path, state, {"name": name, "settings": settings, "metadata": metadata}, _MODEL)
 
 
@@ -124,8 +126,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[torch.nn.Module, dict[str,
             model = build(name, **settings)
             model.load_state_dict(state)
     except (KeyError, TypeError, InputError, RuntimeError) as error:
-        reason = " ".join(reason_of(error).split())
-        raise FileFormatError(f"{os.fspath(path)} does not describe its weights: {reason}.") from error
+        raise FileFormatError(f"{os.fspath(path)} does not describe its weights: {reason(error)}.") from error
     if not fit:
         raise FileFormatError(f"{os.fspath(path)} does not hold the weights of {name} with {settings}.")
     return model.eval(), header["metadata"]

@@ -12,7 +12,7 @@ import numpy as np
 from ._arrays import to_numpy
 from ._atomic import atomic_write
 from ._version import __version__
-from .errors import InputError
+from .errors import InputError, wrong_kind
 from .networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
 
 _OPSET, _IR_VERSION = 17, 8
@@ -60,8 +60,7 @@ def export_onnx(network: Network, path: str | os.PathLike[str] | None = None) ->
 
     body = _BODIES.get(type(network))
     if body is None:
-        kinds = ", ".join(kind.__name__ for kind in _BODIES)
-        raise InputError(f"a {type(network).__name__} was given; one of {kinds} is needed.")
+        raise wrong_kind(network, f"one of {', '.join(kind.__name__ for kind in _BODIES)}")
     graph = _Graph(onnx, network)
     scores = body(graph, graph.scaled(), network)
     made = graph.model(scores, network)

@@ -93,8 +93,8 @@ def file(tmp_path):
     ("model", "sentence"),
     [
         (lambda: network(width=16), "made from one of the sizes"),
-        (lambda: network("resnet18"), "no layer or norm|made from|no tensor|does not have"),
-        (lambda: nn.Sequential(nn.Linear(4, 4)), "no layer or norm that can lose any"),
+        (lambda: network("resnet18"), "must have a layer or norm|made from|no tensor|does not have"),
+        (lambda: nn.Sequential(nn.Linear(4, 4)), "must have a layer or norm that can lose some"),
     ],
 )
 def test_models_that_the_file_does_not_fit(file, model, sentence):
@@ -114,15 +114,15 @@ def test_truncated_files(file, share):
     ("channels", "sentence"),
     [
         (3, "items"),
-        ({"head": 3}, "not two lists"),
-        ({"head": [[10, 64]]}, "not two lists"),
+        ({"head": 3}, "must be two lists"),
+        ({"head": [[10, 64]]}, "must be two lists"),
         ({"head": [[10, 64], 3]}, "what is left of"),
         ({"head": [[10, 64], [10]]}, "what is left of"),
         ({"head": [[10, 64], [10, 65]]}, "what is left of"),
         ({"head": [[10, 64], [10, 0]]}, "what is left of"),
         ({"head": [[10, 64], [10, True]]}, "what is left of"),
         ({"head": [[10, 32], [10, 3]]}, "made from one of the sizes"),
-        ({"features": [[10, 64], [10, 3]]}, "no layer or norm that can lose any"),
+        ({"features": [[10, 64], [10, 3]]}, "must have a layer or norm that can lose some"),
         ({}, "is needed"),
     ],
 )

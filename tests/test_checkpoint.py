@@ -89,7 +89,7 @@ def test_killed_at_any_moment(tmp_path, whole):
 def test_other_problems_and_broken_files_are_refused(tmp_path):
     path = tmp_path / "state"
     ca.solve(problem(), tol=0.1, checkpoint=path)
-    with pytest.raises(ca.InputError, match="exists; resume=True continues"):
+    with pytest.raises(ca.InputError, match="exists; give resume=True to continue"):
         ca.solve(problem(), tol=0.1, checkpoint=path)
     with pytest.raises(ca.FileFormatError, match="belongs to another problem"):
         ca.solve(problem(beta=0.004), tol=0.1, checkpoint=path, resume=True)
@@ -123,7 +123,7 @@ def test_files_of_another_number_of_processes_are_refused(tmp_path):
         at("pairs", 3)
     with pytest.raises(ca.InputError, match=r"pairs.0-of-2.0 is of a solve by 2 processes, and this is one by 1"):
         ca.solve(problem(), checkpoint=tmp_path / "pairs", resume=True)
-    with pytest.raises(ca.InputError, match=r"pairs.0-of-2.0 exists; resume=True continues from it"):
+    with pytest.raises(ca.InputError, match=r"pairs.0-of-2.0 exists; give resume=True to continue from it"):
         ca.solve(problem(), checkpoint=tmp_path / "pairs")
     with pytest.raises(ca.InputError, match="both is of a solve by one process"):
         at("both", 2)
@@ -135,7 +135,7 @@ def test_files_of_another_number_of_processes_are_refused(tmp_path):
 def test_bad_arguments(tmp_path):
     with pytest.raises(ca.InputError, match="folder does not exist"):
         ca.solve(problem(), checkpoint=tmp_path / "absent" / "state")
-    with pytest.raises(ca.InputError, match="needs the path"):
+    with pytest.raises(ca.InputError, match="path of one is needed"):
         ca.solve(problem(), resume=True)
     with pytest.raises(ca.InputError, match="polynomial problems"):
         ca.solve(problem(), "CLARABEL", checkpoint=tmp_path / "state")

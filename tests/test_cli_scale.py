@@ -189,7 +189,7 @@ def test_a_killed_fit_goes_on_from_its_checkpoint(folder, capsys):
     assert main([*fit, "--tol", "1e-3"]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "state exists; --resume continues from it" in err
+    assert "state exists; give --resume to continue from it" in err
     assert files(folder) == before
     assert main([*fit, "--tol", "1e-3", "--resume", "--json"]) == 0
     resumed = json.loads(capsys.readouterr().out)

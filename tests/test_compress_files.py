@@ -117,7 +117,7 @@ def test_foreign_files(tmp_path, file):
         load_factorised(path, net())
     with pytest.raises(FileFormatError, match="holds a 'FactorisedModel'"):
         ca.load(file)
-    with pytest.raises(InputError, match="There is no model file"):
+    with pytest.raises(InputError, match="there is no model file"):
         load_factorised(tmp_path / "nothing", net())
 
 
@@ -140,11 +140,11 @@ def test_models_that_the_file_does_not_fit(file, model, sentence):
     [
         ({"layers": {"conv1": {"ranks": [400, 3], "absorb": True}}}, "ranks"),
         ({"layers": {"conv1": {"ranks": "eval", "absorb": True}}}, "two integer ranks"),
-        ({"layers": {"norm1": {"ranks": [2, 2], "absorb": True}}}, "no Conv2d or Linear"),
+        ({"layers": {"norm1": {"ranks": [2, 2], "absorb": True}}}, "must have a Conv2d or Linear"),
         ({"layers": {}}, "no tensor 'conv1.weight'"),
         ({"layers": []}, "items"),
         ({"layers": {"conv1": {}}}, "'ranks' is missing"),
-        ({"folded": ["conv1"]}, "no BatchNorm2d"),
+        ({"folded": ["conv1"]}, "must have a BatchNorm2d"),
         ({"folded": ["norm1"]}, "which the model does not have"),
         ({"folded": 3}, "not iterable"),
     ],

@@ -432,7 +432,9 @@ class TestAvailability:
 
     @pytest.mark.skipif(MOSEK_REASON == "available", reason="MOSEK has a licence here")
     def test_mosek_without_licence_is_one_sentence(self):
-        with pytest.raises(SolverUnavailableError, match=r'^solver="MOSEK" cannot be used: .*; .*can be\.$') as error:
+        with pytest.raises(
+            SolverUnavailableError, match=r'^solver="MOSEK" cannot be used: .*; use .*"torch"\.$'
+        ) as error:
             solve(problem_of("hinge"), "MOSEK")
         assert "\n" not in str(error.value)
 

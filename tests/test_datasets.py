@@ -207,10 +207,10 @@ IDX_FAULTS = {
     "magic": (lambda i, n: (b"\0\0\x0d" + i[3:], n), "begins with 00000d03"),
     "labels in place of images": (lambda i, n: (n, n), "begins with 00000801"),
     "empty": (lambda i, n: (b"", n), "begins with nothing"),
-    "header cut": (lambda i, n: (i[:10], n), "is truncated: 10 bytes"),
+    "header cut": (lambda i, n: (i[:10], n), "is truncated: it has 10 bytes"),
     "pixels cut": (lambda i, n: (i[:-1], n), "its header announces"),
     "bytes too many": (lambda i, n: (i + b"\0", n), "its header announces"),
-    "absurd size": (lambda i, n: (i[:4] + b"\xff" * 12 + i[16:], n), "announces 792281624589241053853001973"),
+    "absurd size": (lambda i, n: (i[:4] + b"\xff" * 12 + i[16:], n), "the 79228162458924105385300197391 that"),
     "no rows": (lambda i, n: (idx(np.zeros((0, 28, 28))), n), "holds no rows"),
     "another image size": (lambda i, n: (idx(np.zeros((6, 27, 28))), n), "images of 27 x 28 pixels"),
     "labels of other rows": (lambda i, n: (i, idx(np.zeros(5))), "6 images"),
@@ -261,7 +261,7 @@ def test_cifar_batches_are_joined_in_order(tmp_path, place, suffix):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda raw: raw[:-1], "6145 bytes, not a whole number of records of 3073"),
+        (lambda raw: raw[:-1], "6145 bytes; a whole number of records of 3073"),
         (lambda raw: b"", "0 bytes"),
         (lambda raw: b"\x0b" + raw[1:], "label of record 0 is 11"),
     ],
@@ -304,7 +304,7 @@ def last(line):
 
 
 UCI_FAULTS = {
-    "rows missing": ("wdbc", lambda rows: rows[:-1], "has 568 rows, the published file 569"),
+    "rows missing": ("wdbc", lambda rows: rows[:-1], "has 568 rows; the published file, which has 569"),
     "line cut": ("wdbc", last(WDBC_LINE[:40]), "line 569: 10 cells for 32 columns"),
     "label": ("wdbc", first(WDBC_LINE.replace("M", "X")), "line 1: the label is 'X'; B or M"),
     "header": ("wdbc", first("id,diagnosis" + ",f" * 30), "line 1: column 'mean radius' is 'f'"),
@@ -342,7 +342,7 @@ def test_missing_scores_dropped_or_filled(tmp_path):
 
 def test_binary_in_place_of_text(tmp_path):
     pack(tmp_path / "ionosphere.data", b"\xff\xfe\x00")
-    with pytest.raises(FileFormatError, match="not a UTF-8 text file"):
+    with pytest.raises(FileFormatError, match="no text file in UTF-8"):
         load("ionosphere", tmp_path)
 
 
@@ -381,10 +381,10 @@ def test_only_the_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "wdcb"}, "unknown data set 'wdcb': did you mean 'wdbc'"),
-        ({"name": "xyzzy"}, "unknown data set 'xyzzy': known are wdbc"),
-        ({"name": 3}, "unknown data set 3"),
-        ({"name": "wdbc", "folder": "no such folder"}, "folder names no such folder, which is not a folder"),
+        ({"name": "wdcb"}, "data set 'wdcb' is unknown .did you mean 'wdbc'"),
+        ({"name": "xyzzy"}, "data set 'xyzzy' is unknown; choose one of wdbc"),
+        ({"name": 3}, "data set 3 is unknown"),
+        ({"name": "wdbc", "folder": "no such folder"}, "folder names no such folder, which is no folder"),
         ({"name": "iris", "split": "test"}, "has no splits"),
         ({"name": "mnist", "split": "valid"}, "split is 'valid'"),
         ({"name": "iris", "missing": "drop"}, "has no missing values"),
@@ -478,7 +478,7 @@ CSV_FAULTS = {
     "header alone": ("a,b\n", "b", "holds no rows of data"),
     "one column": ("a\n1\n", "a", "one column"),
     "row index": (",a,y\n0,1,2\n", "y", "no name for column 0"),
-    "quote": ('a,y\n"1,2\n', "y", "not a table of text"),
+    "quote": ('a,y\n"1,2\n', "y", "no table of text"),
 }
 
 
@@ -492,10 +492,10 @@ def test_malformed_csv(csv, fault):
 @pytest.mark.parametrize(
     ("text", "target", "message"),
     [
-        ("a,b\n1,2\n", "c", "no column 'c' for the target: its columns are a, b"),
+        ("a,b\n1,2\n", "c", "no column 'c' for the target; choose one of a, b"),
         ("1,2\n", "c", "it has no header"),
-        ("a,b\n1,2\n", 2, "the target's index 2 is outside"),
-        ("a,b\n1,2\n", "-3", "the target's index -3 is outside"),
+        ("a,b\n1,2\n", 2, "the target's index 2 must be from -2 to 1"),
+        ("a,b\n1,2\n", "-3", "the target's index -3 must be from -2 to 1"),
         ("a,b,b\n1,2,3\n", "b", "several columns named 'b'"),
     ],
 )
@@ -540,13 +540,13 @@ NAN = np.array([[1, 2], [3, np.nan], [5, 6]])
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"X": X, "labels": Y}, "no array 'y' for the targets; it has X, labels"),
+        ({"X": X, "labels": Y}, "no array 'y' for the targets; choose one of X, labels"),
         ({"y": Y}, "needs its features under 'X'; beside 'y' it has nothing"),
         ({"a": X, "b": X, "y": Y}, "beside 'y' it has a, b"),
         ({"X": X[0], "y": Y}, "'X' is int64 of shape \\(2,\\)"),
         ({"X": X[:0], "y": Y[:0]}, "'X' is int64 of shape \\(0, 2\\)"),
         ({"X": X.astype(str), "y": Y}, "'X' is <U21"),
-        ({"X": X, "y": Y[:2]}, "'X' has 3 rows, 'y' 2"),
+        ({"X": X, "y": Y[:2]}, "'X' has 3 rows and 'y' 2"),
         ({"X": X, "y": Y.reshape(3, 1, 1)}, "'y' is int64 of shape \\(3, 1, 1\\)"),
         ({"X": X, "y": Y + 1j}, "'y' is complex128"),
         ({"X": NAN, "y": Y}, "'X' is NaN or infinite at \\[1, 1\\]"),

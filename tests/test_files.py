@@ -191,8 +191,8 @@ DAMAGE = {
     "version0": ({"format_version": 0}, {}, "damaged header"),
     "version true": ({"format_version": True}, {}, "damaged header"),
     "format": ({"format": "other"}, {}, "not a model file of convexadv"),
-    "kind": ({"kind": "TransformerNetwork"}, {}, "holds a 'TransformerNetwork'; this version reads Poly"),
-    "kind list": ({"kind": []}, {}, "this version reads Poly"),
+    "kind": ({"kind": "TransformerNetwork"}, {}, "holds a 'TransformerNetwork'; one of Poly"),
+    "kind list": ({"kind": []}, {}, "one of Poly"),
     "settings": ({"settings": None}, {}, "settings or metadata are missing"),
     "no activation": ({"settings": {}}, {}, "'activation' is missing"),
     "activation": ({"settings": {"activation": [1, 2]}}, {}, "activation must be three numbers"),
@@ -200,7 +200,7 @@ DAMAGE = {
     "class type": ({"classes": {"type": "object", "values": [1, 2]}}, {}, "the type of its classes"),
     "class list": ({"classes": [0, 1]}, {}, "the type of its classes"),
     "class unhashable": ({"classes": {"type": [], "values": [1, 2]}}, {}, "the type of its classes"),
-    "class value": ({"classes": {"type": "int64", "values": ["a", 2]}}, {}, "not of the type int64"),
+    "class value": ({"classes": {"type": "int64", "values": ["a", 2]}}, {}, "must be of the type int64"),
     "class range": ({"classes": {"type": "int8", "values": [0, 1000]}}, {}, "."),
     "class order": ({"classes": {"type": "int8", "values": [1, 0]}}, {}, "distinct and sorted"),
     "class count": ({"classes": {"type": "int8", "values": [0, 1, 2]}}, {}, "need 3 outputs"),
@@ -210,8 +210,8 @@ DAMAGE = {
     "dimensions": ({}, {"neurons": torch.ones(3, dtype=torch.float64)}, "2 dimension"),
     "shift": ({}, {"shift": torch.ones(3, dtype=torch.float64)}, "one entry a feature"),
     "scale": ({}, {"scale": torch.zeros(2, dtype=torch.float64)}, "scale must be positive"),
-    "dtype": ({}, {"scale": torch.ones(2)}, "not all float32 or all float64"),
-    "integers": ({}, {"scale": torch.ones(2, dtype=torch.int64)}, "not all float32 or all float64"),
+    "dtype": ({}, {"scale": torch.ones(2)}, "must be all float32 or all float64"),
+    "integers": ({}, {"scale": torch.ones(2, dtype=torch.int64)}, "must be all float32 or all float64"),
     "extra": ({}, {"bias": torch.ones(2, dtype=torch.float64)}, "it holds the tensors"),
 }
 
@@ -220,7 +220,7 @@ RELU_DAMAGE = {
     "nan": ({"neurons": NAN}, "neurons must be finite"),
     "rows": ({"coefficients": torch.ones(4, 1, dtype=torch.float64)}, "one row a neuron"),
     "biases": ({"biases": torch.ones(2, dtype=torch.float64)}, "one entry a neuron: got 2 for 3"),
-    "dtype": ({"biases": torch.ones(3)}, "not all float32 or all float64"),
+    "dtype": ({"biases": torch.ones(3)}, "must be all float32 or all float64"),
     "scale": ({"scale": torch.zeros(2, dtype=torch.float64)}, "scale must be positive"),
     "extra": ({"gates": torch.ones(3, 2, dtype=torch.float64)}, "it holds the tensors"),
 }
@@ -230,7 +230,7 @@ GATED_DAMAGE = {
     "dimensions": ({"weights": torch.ones(3, dtype=torch.float64)}, "2 or 3 dimension"),
     "gate biases": ({"gate_biases": torch.ones(2, dtype=torch.float64)}, "one entry a gate: got 2 for 3"),
     "biases": ({"biases": torch.ones(3, 2, dtype=torch.float64)}, r"biases must have shape \(3, 1\)"),
-    "dtype": ({"gates": torch.ones(3, 2)}, "not all float32 or all float64"),
+    "dtype": ({"gates": torch.ones(3, 2)}, "must be all float32 or all float64"),
     "shift": ({"shift": torch.ones(3, dtype=torch.float64)}, "one entry a feature"),
     "extra": ({"neurons": torch.ones(3, 2, dtype=torch.float64)}, "it holds the tensors"),
 }
@@ -304,7 +304,7 @@ def test_foreign_files_are_refused_and_run_nothing(path, tmp_path, monkeypatch, 
 
 def test_missing_file_and_folder(tmp_path):
     for target in (tmp_path / "none", tmp_path):
-        with pytest.raises(InputError, match="There is no model file") as caught:
+        with pytest.raises(InputError, match="there is no model file") as caught:
             ca.load(target)
         assert str(target) in str(caught.value)
 
@@ -312,15 +312,15 @@ def test_missing_file_and_folder(tmp_path):
 SAVES = [
     (
         lambda p: ca.save(torch.nn.Linear(2, 1), p),
-        "save writes PolynomialNetwork, ReLUNetwork, GatedReLUNetwork, got Linear",
+        "save takes one of PolynomialNetwork, ReLUNetwork, GatedReLUNetwork, got Linear",
     ),
     (lambda p: ca.save(make(), p, note=object()), "metadata must be JSON"),
     (lambda p: ca.save(make(), p, note={1, 2}), "metadata must be JSON"),
-    (lambda p: ca.save(make().half(), p), "cannot be saved: .*not all float32"),
+    (lambda p: ca.save(make().half(), p), "cannot be saved: .*all float32"),
     (lambda p: ca.save(with_neurons(torch.ones(3, 2)), p), "cannot be saved: .*norm 1"),
     (lambda p: ca.save(with_neurons(NAN), p), "cannot be saved: .*finite"),
     (lambda p: ca.save(with_neurons(NAN, "ReLUNetwork"), p), "cannot be saved: neurons must be finite"),
-    (lambda p: ca.save(make(kind="GatedReLUNetwork").half(), p), "cannot be saved: .*not all float32"),
+    (lambda p: ca.save(make(kind="GatedReLUNetwork").half(), p), "cannot be saved: .*all float32"),
     (lambda p: ca.save(make(), p.parent / "none" / "model"), "its folder does not exist"),
     (lambda p: ca.save(make(), p.parent), "it is a folder"),
 ]

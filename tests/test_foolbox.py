@@ -126,7 +126,7 @@ def test_without_foolbox_one_sentence_says_so(monkeypatch):
         ({"attack": "LinfPGD", "norm": "l2"}, "for linf balls, norm is 'l2'"),
         ({"norm": "l3"}, "norm must be"),
         ({"radius": -1.0}, "radius"),
-        ({"bounds": (5, 6)}, "Row 0 of X lies outside of the bounds"),
+        ({"bounds": (5, 6)}, "row 0 of X lies outside of the bounds"),
         ({"restarts": 0}, "restarts must be an integer"),
         ({"network": "model"}, "foolbox_attack needs a torch module, got str"),
         ({"y": [0, 5]}, "the label 5"),

@@ -99,7 +99,7 @@ def test_files_that_say_their_architecture_need_no_other(folder, capsys):
         (("digits", "--model", "nets_of_test:small", "--settings", '{"depth": 2}'), "cannot be called with"),
         (("digits", "--model", "nets_of_test:small", "--settings", "[1]"), "no JSON object"),
         (("digits", "--model", "nets_of_test:small", "--settings", "{"), "is no JSON"),
-        (("digits", "--model", "vgg"), "There is no architecture"),
+        (("digits", "--model", "vgg"), "there is no architecture"),
         (("digits", "--model", "nets_of_test:small", "--weights", "missing.pt"), "cannot be read"),
         (
             ("digits", "--model", "nets_of_test:small", "--weights", "nets_of_test.py"),
@@ -109,7 +109,10 @@ def test_files_that_say_their_architecture_need_no_other(folder, capsys):
             ("digits", "--model", "nets_of_test:small", "--settings", '{"width": 4}', "--weights", "small.pt"),
             "does not fit",
         ),
-        (("digits", "--model", "nets_of_test:small", "--shape", "3", "8"), "does not fit rows of 64 features"),
+        (
+            ("digits", "--model", "nets_of_test:small", "--shape", "3", "8"),
+            "does not fit the rows, which have 64 features",
+        ),
         (("digits", "--model", "nets_of_test:small", "--at", "9"), "names no layer"),
         (("digits", "--model", "nets_of_test:small", "--beta", "0.1", "0.2"), "needs attack_radius"),
         (("digits", "--model", "nets_of_test:small", "--out", "none/head.safetensors"), "does not exist"),

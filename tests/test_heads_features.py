@@ -160,7 +160,7 @@ def test_damaged_and_foreign_files_are_sentences(tmp_path):
     key = cache_key(model, tap, inputs)
     with pytest.raises(ca.InputError, match=r"ends in \.npy"):
         extract(backbone, inputs, cache=tmp_path / "features.bin", key=key)
-    with pytest.raises(ca.InputError, match="Cannot write"):
+    with pytest.raises(ca.InputError, match="cannot be written"):
         extract(backbone, inputs, cache=tmp_path / "none" / "features.npy", key=key)
     np.save(path, np.zeros(3))
     with pytest.raises(ca.InputError, match="does not say what it holds"):

@@ -436,7 +436,7 @@ def test_feature_certificate_of_the_head(model, made):
         ({"augment": lambda x: x[:, :, :4]}, "changed inputs have shape"),
         ({"augment": lambda x: None}, "augment returned a NoneType"),
         ({"batch_size": 0}, "batch_size"),
-        ({"at": "hiden"}, "nearest names are hidden"),
+        ({"at": "hiden"}, "such as hidden"),
     ],
 )
 def test_wrong_arguments_are_a_sentence(model, changes, message):

@@ -140,7 +140,7 @@ def test_told_by_name():
     ("model", "shape", "at", "message"),
     [
         (sequential(), (5, 1, 6, 6), "features", "names no layer"),
-        (nn.Sequential(nn.Linear(4, 4)), (5, 4), "00", "nearest names are 0"),
+        (nn.Sequential(nn.Linear(4, 4)), (5, 4), "00", "such as 0"),
         (Twice(), (5, 4), "layer", "called 2 times"),
         (Twice(), (5, 4), None, "called 2 times"),
         (Unused(), (5, 4), "spare", "does not call"),

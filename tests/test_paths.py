@@ -171,5 +171,5 @@ def test_tradeoff_plot_leaves_the_zero_networks_out(path):
     drawn = np.concatenate([line.get_xdata() for line in curves])
     np.testing.assert_array_equal(drawn, [row["clean"] for row in table if row["neurons"]])
     assert ax.get_ylabel() == "certified accuracy at radius 0.08"
-    with pytest.raises(ca.InputError, match="nothing can be plotted"):
+    with pytest.raises(ca.InputError, match="at least one other is needed"):
         plot_tradeoff([], ax)

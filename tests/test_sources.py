@@ -449,8 +449,8 @@ def archive(at):
 BAD = {
     "no file": (lambda at: open_rows(at / "none.npy"), "no file or folder"),
     "no path": (lambda at: Rows.of(str(at / "none")), "X cannot be read: there is no file"),
-    "another kind": (lambda at: open_rows(bad_file(at, b"1,2", "a.csv")), "not of a known kind"),
-    "an archive": (lambda at: Rows.of(bad_file(at, b"", "a.npz")), "not of a known kind"),
+    "another kind": (lambda at: open_rows(bad_file(at, b"1,2", "a.csv")), "of no known kind"),
+    "an archive": (lambda at: Rows.of(bad_file(at, b"", "a.npz")), "of no known kind"),
     "no npy": (lambda at: open_rows(bad_file(at, b"nothing at all of the kind")), "no .npy file"),
     "an empty npy": (lambda at: open_rows(bad_file(at, b"")), "bad.npy"),
     "a cut npy": (lambda at: open_rows(cut(npy(at, matrix()))), "truncated"),

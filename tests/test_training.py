@@ -231,7 +231,7 @@ def test_files_that_are_no_checkpoints(tmp_path, change, match):
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, settings, data, match):
     path = tmp_path / "run.checkpoint"
     train(small(), images(), settings=Settings(epochs=1), checkpoint=path)
-    with pytest.raises(InputError, match="resume=True continues"):
+    with pytest.raises(InputError, match="give resume=True to continue"):
         train(small(), images(), settings=Settings(epochs=1), checkpoint=path)
     with pytest.raises(FileFormatError, match=match):
         train(small(), data, settings=settings, checkpoint=path, resume=True)

@@ -161,7 +161,7 @@ def test_zero_kernel():
         (torch.ones(4, 30, 3, 3), (1, 10), "R_in <= 9 R_out"),
         (torch.ones(4, 3, 3, 3), (0, 2), "do not fit"),
         (torch.ones(4, 3, 3, 3), "full", '"dense"'),
-        (torch.ones(4, 3, 3, 3), 2, "matrix or 1 x 1 kernel"),
+        (torch.ones(4, 3, 3, 3), 2, "larger than 1 x 1 needs two"),
         (torch.ones(4, 3), 4, "from 1 to 3"),
         (torch.full((4, 3, 3, 3), torch.nan), (2, 2), "must be finite"),
         (torch.ones(4, 3, 3), (2, 2), "4 dimensions"),

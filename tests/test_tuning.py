@@ -47,7 +47,7 @@ def test_tuning_helps_against_the_attack_it_trains_by():
 
 def test_parts_that_are_not_there():
     model, images = _small_net(), _pictures()
-    with pytest.raises(InputError, match=r"'head', which is no module of the model; at the top there are: 0, 1\."):
+    with pytest.raises(InputError, match=r"'head', which is no module of the model; choose names such as 0, 1\."):
         tune(model, images, parts=["head"])
     with pytest.raises(InputError, match=r"'0\.2' of the model has no parameter"):
         tune(model, images, parts="0.2")

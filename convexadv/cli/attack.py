@@ -107,7 +107,9 @@ def _target(toward: str | None, classes: np.ndarray, y: np.ndarray, rows: np.nda
         return toward, rows
     names = [str(label) for label in classes.tolist()]
     if toward not in names:
-        raise InputError(f"--toward {toward} is not a label of the model ({', '.join(names[:20])}), nor `each`.")
+        raise InputError(
+            f"--toward {toward} is not a label of the model ({', '.join(names[:20])}), nor `each`; choose one of these."
+        )
     label = classes[names.index(toward)]
     rows = rows[y[rows] != label]
     if not len(rows):

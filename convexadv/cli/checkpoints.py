@@ -26,7 +26,9 @@ def checkpoint_options(arguments: argparse.Namespace, together: Together) -> dic
                 raise InputError(f"--{option.replace('_', '-')} needs --checkpoint PATH, the file of the state.")
         return {}
     if arguments.solver not in ("auto", "torch"):
-        raise InputError(f"--checkpoint is for the torch backend; {arguments.solver} keeps no state.")
+        raise InputError(
+            f"--checkpoint is for the torch backend; {arguments.solver} keeps no state: leave one of them out."
+        )
     options = {"checkpoint": path, "checkpoint_every": arguments.checkpoint_every, "resume": arguments.resume}
     check_existing(path, together.size, bool(arguments.resume))
     return {name: value for name, value in options.items() if value is not None}

@@ -31,15 +31,15 @@ def read_data(source: str, target: str | None) -> Dataset:
     if source in dataset_names():
         if target is not None:
             raise InputError(
-                f"--target {target} names a column of a file, but {source} is a data set with its own labels."
+                f"--target {target} names a column of a file, but {source} has labels of its own; leave --target out."
             )
         return load(source)
     if os.path.isdir(source) or (source.endswith(SUFFIXES) and os.path.exists(source)):
         return _read_features(source, target)
     if not os.path.exists(source):
         close = difflib.get_close_matches(source, dataset_names(), n=1)
-        hint = f"; did you mean {close[0]}?" if close else f" ({', '.join(dataset_names())})."
-        raise InputError(f"there is no file {source}, nor a data set of that name{hint}")
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(dataset_names())}."
+        raise InputError(f"there is no file {source}, nor a data set of that name; {hint}")
     return read_table(source, target)
 
 
@@ -220,10 +220,10 @@ def _read_features(source: str, target: str | None) -> Dataset:
     files = files_of(source) if os.path.isdir(source) else [source]
     if target is not None and target.endswith(".npy"):
         if not os.path.isfile(target):
-            raise InputError(f"--target: there is no file {target}.")
+            raise InputError(f"--target {target} names no file; a .npy file with one label a row is needed.")
         files = [file for file in files if not os.path.samefile(file, target)]
         if not files:
-            raise InputError(f"{source} holds no features beside the labels {target}.")
+            raise InputError(f"{source} holds no features beside the labels {target}; rows of features are needed.")
         rows, y, labels = open_rows(files), read_npy(target), target
     else:
         name = "y" if target is None else target
@@ -231,9 +231,10 @@ def _read_features(source: str, target: str | None) -> Dataset:
     if y.dtype.kind not in ("biufU" if y.ndim == 1 else "biuf") or y.ndim not in (1, 2):
         raise FileFormatError(f"{labels} is {y.dtype} of shape {y.shape}; labels (n,) are needed.")
     if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise FileFormatError(f"{labels} is NaN or infinite in row {np.argwhere(~np.isfinite(y))[0][0]}.")
+        row = np.argwhere(~np.isfinite(y))[0][0]
+        raise FileFormatError(f"{labels} is NaN or infinite in row {row}; finite labels are needed.")
     if len(rows) != len(y):
-        raise FileFormatError(f"{source} has {len(rows)} rows, but {labels} has {len(y)}.")
+        raise FileFormatError(f"{source} has {len(rows)} rows, but {labels} has {len(y)}; one label a row is needed.")
     if 0 in rows.shape:
         raise FileFormatError(f"{source} has shape {rows.shape}; at least one row and one column are needed.")
     names = tuple(f"column {j}" for j in range(rows.shape[1]))
@@ -262,5 +263,7 @@ def _read_pairs(source: str, files: list[str], name: str) -> tuple[Source, np.nd
         parts.append(open_rows(file, "X" if "X" in others else others[0]))
         labels.append(to_numpy(read_tensor(file, name)))
     if len({part.shape[1:] for part in labels}) > 1:
-        raise FileFormatError(f"the targets {name!r} of the files of {source} have different widths.")
+        raise FileFormatError(
+            f"the targets {name!r} of the files of {source} have different widths; all need the same."
+        )
     return Shards(parts, f"the files of {source}"), np.concatenate(labels)

@@ -37,7 +37,10 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     report["includes_training_rows"] = seen and not _held_out(arguments, network)
     if network.classes is None:
         if arguments.radius is not None:
-            raise InputError("--radius asks for attacks and certificates, but this model predicts values, not labels.")
+            raise InputError(
+                "--radius asks for attacks and certificates, but this model predicts values, not labels; leave "
+                "--radius out."
+            )
         report |= score(network, X, y)
         lines = [f"{name:<6} {report[name]:.6g}" for name in ("rmse", "r2")]
     else:
@@ -67,8 +70,7 @@ def load_both(arguments: argparse.Namespace) -> tuple[Network, Dataset, np.ndarr
     elif data.y.dtype.kind not in "biuf" or data.y.reshape(len(data.y), -1).shape[1] != network.n_outputs:
         raise InputError(
             f"{arguments.model} predicts {network.n_outputs} value(s) a row; the targets of "
-            f"{arguments.data} are "
-            f"{data.y.dtype} of shape {data.y.shape}."
+            f"{arguments.data} are {data.y.dtype} of shape {data.y.shape}; as many numbers a row are needed."
         )
     train, test = split_rows(data.y, arguments.test_fraction, arguments.seed, classes is not None)
     rows = test if arguments.test_fraction > 0 else train

@@ -133,7 +133,8 @@ def _solve(
     if arguments.solver not in ("auto", "torch"):
         if arguments.device is not None and arguments.device != "cpu":
             raise InputError(
-                f"--device {arguments.device} is for the torch backend; {arguments.solver} runs on the CPU."
+                f"--device {arguments.device} is for the torch backend; {arguments.solver} runs on the CPU: leave it "
+                "out."
             )
         return _solved(arguments, problem, solver=solver, **options)
     with Progress(problem, "fit", arguments.tol, show=show and not arguments.json) as progress:

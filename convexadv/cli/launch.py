@@ -36,8 +36,8 @@ def launched() -> tuple[int, int]:
         rank, size = -1, 0
     if not 0 <= rank < size:
         raise InputError(
-            f"RANK={os.environ['RANK']} and WORLD_SIZE={os.environ['WORLD_SIZE']} are set, no process and number of them; "
-            "start with torchrun, or unset them."
+            f"RANK={os.environ['RANK']} and WORLD_SIZE={os.environ['WORLD_SIZE']} are set, which are no process and "
+            "number of processes; start with torchrun, or unset them."
         )
     return rank, size
 
@@ -114,7 +114,7 @@ def _store(rank: int) -> Any:
         if rank > 0:
             raise Quiet(ExitCode.PROCESS_LOST) from error
         raise ProcessError(
-            f"the processes that torchrun started cannot find each other ({reason_of(error)})."
+            f"the processes that torchrun started cannot find each other ({reason_of(error)}); start all of them again."
         ) from error
     return PrefixStore("convexadv", store)
 
@@ -131,7 +131,9 @@ def _join(store: Any, rank: int, size: int, device: str | None) -> None:
     try:
         dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size)
     except RuntimeError as error:
-        raise ProcessError(f"process {rank} of {size} could not join the others ({reason_of(error)}).") from error
+        raise ProcessError(
+            f"process {rank} of {size} could not join the others ({reason_of(error)}); start all of them again."
+        ) from error
 
 
 def _take_card(device: str, torch: Any) -> None:

@@ -39,7 +39,7 @@ def settle(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) is not None:
             option = f"--{'no-' * (getattr(arguments, name) is False)}{name.replace('_', '-')}"
             kinds = "relu or gated-relu" if polynomial else "polynomial"
-            raise InputError(f"{option} belongs to --model {kinds}; this is --model {arguments.model}.")
+            raise InputError(f"{option} belongs to --model {kinds}; this is --model {arguments.model}: leave it out.")
     for name, default in own.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, default)

@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise InputError with the message as a sentence."""
         message = re.sub(r"^argument ([^:]+): ", r"\1: ", message)
-        raise InputError(f"{message.rstrip('.')}. See `{self.prog} --help`.")
+        raise InputError(f"{message.rstrip('.')}; see `{self.prog} --help`.")
 
 
 def build_parser() -> argparse.ArgumentParser:

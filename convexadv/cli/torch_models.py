@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..errors import FileFormatError, InputError
+from ..errors import FileFormatError, InputError, reason, unreadable
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 """Shapes of an input of data sets that are stored as rows."""
@@ -60,7 +60,10 @@ def shaped(X: Any, shape: list[int] | None, name: str) -> np.ndarray:
     rows = np.asarray(X, dtype=np.float32)
     chosen = tuple(shape) if shape else SHAPES.get(name, rows.shape[1:])
     if int(np.prod(chosen)) != rows.shape[1]:
-        raise InputError(f"--shape {' '.join(map(str, chosen))} does not fit rows of {rows.shape[1]} features.")
+        raise InputError(
+            f"--shape {' '.join(map(str, chosen))} does not fit the rows, which have {rows.shape[1]} features; as "
+            "many entries are needed."
+        )
     return rows.reshape(len(rows), *chosen)
 
 
@@ -68,9 +71,9 @@ def _settings(text: str | None) -> dict[str, Any]:
     try:
         options = json.loads(text) if text else {}
     except ValueError as error:
-        raise InputError(f"--settings {text} is no JSON: {error}.") from error
+        raise InputError(f"--settings {text} is no JSON: {reason(error)}.") from error
     if not isinstance(options, dict):
-        raise InputError(f"--settings {text} is no JSON object, such as '{{\"width\": 16}}'.")
+        raise InputError(f"--settings {text} is no JSON object; one is needed, such as '{{\"width\": 16}}'.")
     return options
 
 
@@ -88,11 +91,11 @@ def _imported(place: str, options: dict[str, Any]) -> torch.nn.Module:
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"--model {place} cannot be imported: {error}.") from error
+        raise InputError(f"--model {place} cannot be imported: {reason(error)}.") from error
     try:
         built = function(**options)
     except TypeError as error:
-        raise InputError(f"--model {place} cannot be called with {options}: {error}.") from error
+        raise InputError(f"--model {place} cannot be called with {options}: {reason(error)}.") from error
     if not isinstance(built, torch.nn.Module):
         raise InputError(f"--model {place} returned a {type(built).__name__}; a torch module is needed.")
     return built
@@ -107,12 +110,11 @@ def _give(model: torch.nn.Module, path: str) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("state_dict", state)
     except OSError as error:
-        raise InputError(f"--weights {path} cannot be read: {error.strerror or error}.") from error
+        raise unreadable(path, error) from error
     except Exception as error:  # what torch raises for files of other kinds is of many kinds
         kind = "safetensors file" if isinstance(error, SafetensorError) else "state dictionary of tensors"
         raise FileFormatError(f"--weights {path} is truncated or no {kind}.") from error
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"--weights {path} does not fit the model: {reason}") from error
+        raise InputError(f"--weights {path} does not fit the model: {reason(error)}.") from error

@@ -12,9 +12,9 @@ def finite(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number; a finite number is needed") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number; a finite number is needed.") from None
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} was given; a finite number is needed")
+        raise argparse.ArgumentTypeError(f"{text} was given; a finite number is needed.")
     return value
 
 
@@ -49,5 +49,5 @@ def count_or_zero(text: str) -> int:
 
 def _checked(value: float, text: str, holds: Callable[[float], bool], needed: str) -> float:
     if not holds(value):
-        raise argparse.ArgumentTypeError(f"{text} was given; {needed} is needed")
+        raise argparse.ArgumentTypeError(f"{text} was given; {needed} is needed.")
     return value

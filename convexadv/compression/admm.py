@@ -108,7 +108,7 @@ class ADMM:
         self.updates = min(self.steps, max(UPDATES, settings.epochs) if updates is None else updates)
         if self.updates < 1 or not all(0 < value < math.inf for value in pull) or not 0 <= frozen <= 1:
             raise InputError(
-                f"ADMM needs at least one update and step, positive pulls and a frozen share in [0, 1]; got "
+                "ADMM needs at least one update and step, positive pulls and a frozen share in [0, 1]; got "
                 f"updates={updates!r}, {self.steps} steps, pull={pull!r}, frozen={frozen!r}."
             )
         rate = sum(settings.rate(step, self.steps) for step in range(self.steps)) / self.steps
@@ -170,8 +170,8 @@ class ADMM:
         for name, weight in weights.items():
             if not bool(torch.isfinite(weight).all()):
                 raise TrainingError(
-                    f"{name} is not finite at step {self.step} of ADMM; the last checkpoint is kept: a smaller learning "
-                    "rate or precision float32 may help."
+                    f"{name} is not finite at step {self.step} of ADMM; the last checkpoint is kept: try a smaller "
+                    "learning rate, or precision float32."
                 )
         before = self.rho(self.update - 1) / self.rho(self.update)
         length = -math.expm1(-self.rho(self.update - 1) * self.interval)
@@ -232,7 +232,9 @@ class ADMM:
             If it belongs to another budget, method, setting or starting point.
         """
         if state["facts"] != self.facts:
-            raise FileFormatError(f"the checkpoint belongs to another ADMM: {state['facts']}, not {self.facts}.")
+            raise FileFormatError(
+                f"the checkpoint belongs to another ADMM: {state['facts']}, not {self.facts}; give another path."
+            )
         for name, weight in self.projected.items():
             self.projected[name] = state["projected"][name].to(weight.device)
             self.dual[name] = state["dual"][name].to(weight.device)

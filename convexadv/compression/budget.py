@@ -174,7 +174,7 @@ def allocate(
     if not known:
         raise InputError(
             "there is nothing to compress: the model has no Conv2d or Linear layer with two or more inputs and outputs "
-            "that is not kept."
+            "that is not kept; one is needed."
         )
     total = parameters_of(model) if measure == "parameters" else count(model, input_shape).flops  # type: ignore[arg-type]
     fixed = total - sum(layer.dense_cost(measure) for layer in known.values())
@@ -196,7 +196,8 @@ def _check_possible(limit: int, smallest: int, fixed: int, total: int, measure: 
     if limit < smallest:
         raise InputError(
             f"a budget of {limit:,} {measure} was given; the smallest possible one is {smallest:,} (ratio "
-            f"{total / smallest:.4g}), of which {fixed:,} are in layers and parameters that are not factored."
+            f"{total / smallest:.4g}), of which {fixed:,} are in layers and parameters that are not factored; give "
+            "more."
         )
 
 
@@ -285,7 +286,9 @@ def _settings(
     for what, names in (("dense", free), ("minimum", named), ("importance", importance)):
         unknown = sorted(set(names) - set(known))
         if unknown:
-            raise InputError(f"{what} names {unknown[0]!r}, which is not a layer that can be factored.")
+            raise InputError(
+                f"{what} names {unknown[0]!r}, which cannot be factored; names of Conv2d and Linear layers are needed."
+            )
     for name, value in importance.items():
         if not 0 < value < math.inf:
             raise InputError(f"importance must be positive and finite, got {value!r} for {name}.")

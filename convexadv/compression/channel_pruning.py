@@ -132,7 +132,10 @@ class Channels:
         if self._graph is None:
             self._graph = channel_graph(model, self.input_shape)
             if not self._graph.sizes:
-                raise InputError("there is nothing to compress: the model has no channels that can be removed.")
+                raise InputError(
+                    "there is nothing to compress: the model has no channels that can be removed; low rank can "
+                    "compress it."
+                )
         return self._graph
 
     def weights(self, model: nn.Module) -> dict[str, nn.Parameter]:
@@ -173,7 +176,7 @@ class Channels:
         if limit < smallest:
             raise InputError(
                 f"a budget of {limit:,} {self.measure} was given; the smallest possible one by removing channels is "
-                f"{smallest:,} (ratio {total / smallest:.4g})."
+                f"{smallest:,} (ratio {total / smallest:.4g}): give a larger one."
             )
         shares = _shares(graph, weights)
         orders = [np.argsort(share.sum(0), kind="stable") for share in shares]

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import InputError
+from .._checks import number
+from ..errors import InputError, needs_checkpoint
 from ..training import TRADES, Adversarial, Clean, History, Images, OneStep, Settings, train
 from ..training.data import Augmentation
 from ..training.objectives import Objective
@@ -160,7 +161,7 @@ def compress(
     settings = settings or Settings(learning_rate=0.05)
     _check_epochs(epochs)
     if resume and checkpoint is None:
-        raise InputError("resume=True needs the path of a checkpoint: checkpoint=PATH.")
+        raise needs_checkpoint()
     shape = tuple(images.x.shape[1:])
     limits = {"ratio": RATIO if ratio is None and budget is None else ratio, "budget": budget, "measure": measure}
     target = _target(method, limits, shape, keep)
@@ -208,7 +209,9 @@ def _target(method: str, limits: dict[str, Any], shape: tuple[int, ...], keep: I
     if method not in CHANNELS:
         raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     if tuple(keep):
-        raise InputError(f"keep is for ranks; channels that layers share cannot be kept of one, as {method!r} would.")
+        raise InputError(
+            f"keep is for ranks, and method={method!r} removes channels, which layers share; leave keep out."
+        )
     return Channels(shape, **limits, uniform=method == "channels-uniform")
 
 
@@ -230,8 +233,7 @@ def _objective(attack: Any, radius: float, bounds: tuple[float, float] | None) -
     }
     if attack not in choices:
         raise InputError(f"attack must be one of {', '.join(ATTACKS)} or an objective, got {attack!r}.")
-    if not 0.0 <= radius < float("inf"):
-        raise InputError(f"radius is {radius!r}; a finite number of zero or more is needed.")
+    radius = number("radius", radius)
     return choices[attack]()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import InputError
+from ..errors import InputError, reason
 from .layers import LowRankLinear, TuckerConv2d
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -183,7 +183,7 @@ def run_once(model: nn.Module, input_shape: tuple[int, ...]) -> None:
     try:
         model(torch.zeros(shape, dtype=weight.dtype, device=weight.device))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise InputError(f"the model does not run on one sample of shape {shape[1:]}: {error}") from error
+        raise InputError(f"the model does not run on one sample of shape {shape[1:]}: {reason(error)}.") from error
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -208,10 +208,8 @@ def checked_shape(input_shape: Any) -> tuple[int, ...]:
     """
     try:
         shape = tuple(int(size) for size in input_shape)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"input_shape must be the sizes of one sample, e.g. (3, 32, 32), got {input_shape!r}."
-        ) from error
+    except (TypeError, ValueError):
+        shape = ()
     if not shape or min(shape) < 1:
         raise InputError(f"input_shape must be the sizes of one sample, e.g. (3, 32, 32), got {input_shape!r}.")
     return shape

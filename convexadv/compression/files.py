@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from .._version import __version__
-from ..errors import FileFormatError, InputError
-from ..files import NETWORK, read_tensors, reason_of, write_tensors
+from ..errors import FileFormatError, InputError, reason
+from ..files import NETWORK, read_tensors, write_tensors
 from .convert import replaced
 from .folding import FoldedBatchNorm
 from .layers import LowRankLinear, TuckerConv2d, empty
@@ -58,7 +58,7 @@ def save_factorised(model: nn.Module, path: str | os.PathLike[str], /, **metadat
     tensors = {}
     for name, value in model.state_dict().items():
         if not isinstance(value, torch.Tensor):
-            raise InputError(f"{name} of the state of the model is not a tensor, and a file holds only tensors.")
+            raise InputError(f"{name} of the state of the model is no tensor; a file needs tensors only.")
         tensors[name] = value.detach().cpu().contiguous().clone()
     header = {
         "format": NETWORK.entry,
@@ -111,13 +111,13 @@ def load_factorised(path: str | os.PathLike[str], model: nn.Module) -> tuple[nn.
     tensors, header = read_tensors(name, NETWORK)
     if header.get("kind") != KIND:
         raise FileFormatError(
-            f"{name} holds a {header.get('kind')!r}, not a compressed model; convexadv.load reads networks."
+            f"{name} holds a {header.get('kind')!r}, and a compressed model is needed; convexadv.load reads networks."
         )
     try:
         made = _rebuilt(copy.deepcopy(model), header["settings"], tensors)
         _fill(made, tensors)
     except (InputError, KeyError, TypeError, AttributeError) as error:
-        raise FileFormatError(f"{name} does not fit the given {type(model).__name__}: {reason_of(error)}.") from error
+        raise FileFormatError(f"{name} does not fit the given {type(model).__name__}: {reason(error)}.") from error
     return made, header["metadata"]
 
 
@@ -141,18 +141,18 @@ def _rebuilt(model: nn.Module, settings: dict[str, Any], tensors: dict[str, torc
     found = dict(model.named_modules())
     for name, pair in settings.get("channels", {}).items():
         if not isinstance(pair, list) or len(pair) != 2:
-            raise InputError(f"the sizes of its layer {name!r} are not two lists")
+            raise InputError(f"the sizes of its layer {name!r} must be two lists.")
         shrink(name, found.get(name), *pair)
     for name, layer in settings["layers"].items():
         if type(found.get(name)) not in (nn.Conv2d, nn.Linear):
-            raise InputError(f"it has a factored layer {name!r}, where the model has no Conv2d or Linear layer")
+            raise InputError(f"it has a factored layer {name!r}, where the model must have a Conv2d or Linear layer.")
         ranks = layer["ranks"]
         pair = tuple(ranks) if isinstance(ranks, list) else ranks
         made = empty(found[name], pair, absorb=layer["absorb"] is True)
         model = replaced(model, found[name], made)
     for name in settings["folded"]:
         if not isinstance(found.get(name), nn.BatchNorm2d):
-            raise InputError(f"it has a folded batch norm {name!r}, where the model has no BatchNorm2d")
+            raise InputError(f"it has a folded batch norm {name!r}, where the model must have a BatchNorm2d.")
         model = replaced(model, found[name], FoldedBatchNorm())
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d) and module.bias is None and f"{name}.bias" in tensors:
@@ -164,11 +164,11 @@ def _fill(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     state = model.state_dict()
     for name in state:
         if name not in tensors:
-            raise InputError(f"it has no tensor {name!r}")
+            raise InputError(f"it has no tensor {name!r}, which the model needs.")
         found, needed = ((tuple(each[name].shape), each[name].dtype) for each in (tensors, state))
         if found != needed:
-            raise InputError(f"its tensor {name!r} is {found[0]} {found[1]}, and {needed[0]} {needed[1]} is needed")
+            raise InputError(f"its tensor {name!r} is {found[0]} {found[1]}, and {needed[0]} {needed[1]} is needed.")
     extra = sorted(set(tensors) - set(state))
     if extra:
-        raise InputError(f"it has a tensor {extra[0]!r}, which the model does not have")
+        raise InputError(f"it has a tensor {extra[0]!r}, which the model does not have; only its own are needed.")
     model.load_state_dict(tensors)

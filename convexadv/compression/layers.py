@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import InputError
 from .sizes import full_sizes, remember
-from .tucker import TOLERANCE, Ranks, low_rank, matrix_of, tucker2
+from .tucker import TOLERANCE, Ranks, check_dense, low_rank, matrix_of, tucker2
 
 
 class TuckerConv2d(nn.Sequential):
@@ -140,7 +140,7 @@ def empty(module: nn.Module, ranks: int | tuple[int, int], *, absorb: bool = Tru
     elif isinstance(module, nn.Linear):
         made = LowRankLinear(module, ranks)  # type: ignore[arg-type]
     else:
-        raise InputError(f"a Conv2d or Linear layer is needed, got {type(module).__name__}.")
+        raise _no_layer(module)
     for name, parameter in made.named_parameters():
         own = module.bias if name.endswith("bias") else module.weight
         parameter.requires_grad_(bool(own is not None and own.requires_grad))
@@ -186,10 +186,9 @@ def factorise(
     (3, True)
     """
     if not isinstance(module, nn.Conv2d | nn.Linear):
-        raise InputError(f"a Conv2d or Linear layer is needed, got {type(module).__name__}.")
+        raise _no_layer(module)
     if isinstance(ranks, str):
-        if ranks != "dense":
-            raise InputError(f'ranks must be (R_out, R_in), an integer or "dense", got {ranks!r}.')
+        check_dense(ranks)
         return module
     made = empty(module, ranks, absorb=absorb)
     groups = module.groups if isinstance(module, nn.Conv2d) else 1
@@ -332,3 +331,7 @@ def checked_ranks(module: nn.Module, ranks: Any) -> int | tuple[int, int]:
             f"a {what} needs ranks (R_out, R_in) up to ({O}, {I}), neither above {window} times the other, got {pair}."
         )
     return out, in_
+
+
+def _no_layer(module: Any) -> InputError:
+    return InputError(f"a Conv2d or Linear layer is needed, got {type(module).__name__}.")

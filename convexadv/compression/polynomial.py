@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import to_numpy
-from ..errors import InputError
+from ..errors import InputError, wrong_kind
 from ..networks import PolynomialNetwork
 from ..networks.labels import label_indices
 from ..recovery import lift, neural_decomposition, restore
@@ -137,7 +137,7 @@ def prune(
     (1, True)
     """
     if not isinstance(network, PolynomialNetwork):
-        raise InputError(f"a {type(network).__name__} was given; a PolynomialNetwork is needed.")
+        raise wrong_kind(network, "a PolynomialNetwork")
     if isinstance(n_neurons, bool) or not isinstance(n_neurons, int | np.integer) or n_neurons < 0:
         raise InputError(f"n_neurons must be an integer of 0 or more, got {n_neurons!r}.")
     if (X is None) != (y is None):

@@ -101,12 +101,16 @@ def shrink(name: str, module: Any, full: Any, now: Any) -> None:
         If it is no such layer, or of other sizes.
     """
     if type(module) not in _PLAIN or getattr(module, "groups", 1) != 1:
-        raise InputError(f"it has removed channels of {name!r}, where the model has no layer or norm that can lose any")
+        raise InputError(
+            f"it has removed channels of {name!r}, where the model must have a layer or norm that can lose some."
+        )
     if full != list(sizes_of(module)):
-        raise InputError(f"its layer {name!r} is made from one of the sizes {full}, not {list(sizes_of(module))}")
+        raise InputError(
+            f"its layer {name!r} is made from one of the sizes {full}; {list(sizes_of(module))} is needed."
+        )
     whole = isinstance(now, list) and all(type(size) is int for size in now) and len(now) == len(full)
     if not whole or not all(1 <= size <= limit for size, limit in zip(now, full, strict=True)):
-        raise InputError(f"its layer {name!r} has the sizes {now}, which cannot be what is left of {full}")
+        raise InputError(f"its layer {name!r} has the sizes {now}; what is left of {full} is needed.")
     remember(module, sizes_of(module))
     set_sizes(module, tuple(now))
     for kind, value in list(module.named_parameters(recurse=False)):

@@ -267,7 +267,7 @@ def factorable(model: nn.Module, keep: Iterable[str] = ()) -> dict[str, nn.Conv2
     kept = [keep] if isinstance(keep, str) else list(keep)
     for name in kept:
         if name not in names:
-            raise InputError(f"keep names {name!r}, but the model has no such module.")
+            raise InputError(f"keep names {name!r}, which the model does not have; names of its modules are needed.")
     owners: dict[int, int] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):

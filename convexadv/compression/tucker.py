@@ -28,6 +28,12 @@ Ranks = int | tuple[int, int] | str
 """(R_out, R_in) of a kernel, one rank of a matrix or 1 x 1 kernel, or ``"dense"``."""
 
 
+def check_dense(word: str) -> None:
+    """Raise InputError for ranks that are a text, but not ``"dense"``."""
+    if word != "dense":
+        raise InputError(f'ranks must be (R_out, R_in), an integer or "dense", got {word!r}.')
+
+
 class Tucker2(NamedTuple):
     """Result of :func:`tucker2`: factors in float64 and the error."""
 
@@ -217,8 +223,7 @@ def project(weight: torch.Tensor, ranks: Ranks, groups: int = 1, *, tolerance: f
     """
     with torch.no_grad():
         if isinstance(ranks, str):
-            if ranks != "dense":
-                raise InputError(f'ranks must be (R_out, R_in), an integer or "dense", got {ranks!r}.')
+            check_dense(ranks)
             return weight.detach().clone()
         parts = [_projected(part, ranks, tolerance) for part in weight.detach().chunk(groups)]
         return torch.cat(parts).to(weight.dtype)
@@ -252,7 +257,9 @@ def matrix_of(weight: torch.Tensor) -> torch.Tensor:
         return weight
     if weight.ndim == 4 and weight.shape[2:] == (1, 1):
         return weight[:, :, 0, 0]
-    raise InputError(f"one rank belongs to a matrix or 1 x 1 kernel, got the shape {tuple(weight.shape)}.")
+    raise InputError(
+        f"one rank was given for the shape {tuple(weight.shape)}; a kernel larger than 1 x 1 needs two, (R_out, R_in)."
+    )
 
 
 def _start(tensor: torch.Tensor, ranks: tuple[int, int], first: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import FileFormatError, InputError
+from ..errors import FileFormatError, InputError, reason, unreadable
 
 Folder = str | os.PathLike[str] | None
 """A folder that the caller names; None stands for that of the environment variable."""
@@ -61,7 +61,7 @@ class Published:
             raise InputError(
                 f"data set {self.name!r} needs {', '.join(absent)} (plain, .gz or .xz), {where}: get it from "
                 f"{self.site} and give the folder that holds it (or its subfolder {self.places[0]}) as "
-                f"folder=... or in the environment variable {FOLDER_VARIABLE}"
+                f"folder=... or in the environment variable {FOLDER_VARIABLE}."
             )
         return [path for path in paths if path is not None]
 
@@ -75,7 +75,7 @@ def _root(folder: Folder) -> Path | None:
         return None
     root = Path(folder)
     if not root.is_dir():
-        raise InputError(f"{source} names {root}, which is not a folder")
+        raise InputError(f"{source} names {root}, which is no folder; the folder of the data is needed.")
     return root
 
 
@@ -99,9 +99,9 @@ def read_bytes(path: Path) -> bytes:
         with opener(path, "rb") as stream:
             return stream.read()
     except broken as error:
-        raise FileFormatError(f"{path} is truncated or not a {path.suffix} file ({error})") from error
+        raise FileFormatError(f"{path} is truncated or not a {path.suffix} file ({reason(error)}).") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 def read_text(path: Path) -> str:
@@ -109,7 +109,7 @@ def read_text(path: Path) -> str:
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} is not a UTF-8 text file (byte {error.start})") from error
+        raise FileFormatError(f"{path} is no text file in UTF-8 (byte {error.start}); one is needed.") from error
 
 
 def _opener(path: Path) -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
@@ -119,6 +119,8 @@ def _opener(path: Path) -> tuple[Callable[..., Any], tuple[type[Exception], ...]
         try:
             import lzma  # some builds of Python leave it out; only .xz files need it
         except ImportError as error:
-            raise InputError(f"{path} cannot be unpacked: this Python lacks its lzma module") from error
+            raise InputError(
+                f"{path} cannot be unpacked without Python's lzma module; leave it unpacked in the folder."
+            ) from error
         return lzma.open, (EOFError, lzma.LZMAError)
     return open, ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import FileFormatError
+from ..errors import FileFormatError, reason
 
 Row = tuple[int, list[str]]
 """Line number in the file (from 1) and the cells of a row."""
@@ -43,13 +43,15 @@ class TextTable:
         """Raise FileFormatError, naming line and column, where a feature is missing or infinite."""
         self.require(np.isfinite(self.values), source, "a finite number is needed in every cell")
 
-    def require(self, holds: np.ndarray, source: str, rule: str) -> None:
-        """Raise FileFormatError with ``rule`` at the first cell where ``holds`` (n, d) is False."""
+    def require(self, holds: np.ndarray, source: str, needed: str) -> None:
+        """Raise FileFormatError with ``needed`` at the first cell where ``holds`` (n, d) is False."""
         if not holds.all():
             row, column = np.argwhere(~holds)[0]
             value = self.values[row, column]
             shown = "missing" if np.isnan(value) else f"{value:g}"
-            raise FileFormatError(f"{source}, line {self.lines[row]}: column {self.names[column]!r} is {shown}; {rule}")
+            raise FileFormatError(
+                f"{source}, line {self.lines[row]}: column {self.names[column]!r} is {shown}; {needed}."
+            )
 
 
 def split_rows(text: str, source: str) -> Iterator[Row]:
@@ -63,7 +65,9 @@ def split_rows(text: str, source: str) -> Iterator[Row]:
             if any(stripped):
                 yield reader.line_num, stripped
     except csv.Error as error:
-        raise FileFormatError(f"{source}, line {reader.line_num}: not a table of text ({error})") from error
+        raise FileFormatError(
+            f"{source}, line {reader.line_num}: this is no table of text ({reason(error)})."
+        ) from error
 
 
 def parse_table(
@@ -100,14 +104,14 @@ def parse_table(
     for line, cells in rows:
         where = f"{source}, line {line}"
         if len(cells) != len(columns):
-            raise FileFormatError(f"{where}: {len(cells)} cells for {len(columns)} columns (truncated file?)")
+            raise FileFormatError(f"{where}: {len(cells)} cells for {len(columns)} columns; one a column is needed.")
         if cells[label].lower() in MISSING_MARKS:
-            raise FileFormatError(f"{where}: the target {columns[label]!r} is missing; every row needs one")
+            raise FileFormatError(f"{where}: the target {columns[label]!r} is missing; every row needs one.")
         values.extend(_numbers([cells[j] for j in features], names, where))
         labels.append(cells[label])
         lines.append(line)
     if not lines:
-        raise FileFormatError(f"{source} holds no rows of data")
+        raise FileFormatError(f"{source} holds no rows of data; at least one is needed.")
     return TextTable(np.array(values).reshape(len(lines), len(features)), labels, lines, names)
 
 
@@ -124,4 +128,4 @@ def _number(cell: str, name: str, where: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise FileFormatError(f"{where}: column {name!r} is {cell!r}; features must be numbers") from None
+        raise FileFormatError(f"{where}: column {name!r} is {cell!r}; features must be numbers.") from None

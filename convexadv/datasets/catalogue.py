@@ -83,12 +83,12 @@ def load(
     """
     if not isinstance(name, str) or name not in dataset_names():
         close = difflib.get_close_matches(str(name), dataset_names(), n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise InputError(f"unknown data set {name!r}: {hint}known are {', '.join(dataset_names())}")
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise InputError(f"data set {name!r} is unknown{hint}; choose one of {', '.join(dataset_names())}.")
     if split is not None and name not in _IMAGES:
-        raise InputError(f"data set {name!r} has no splits, but split is {split!r}")
+        raise InputError(f"data set {name!r} has no splits; leave out split={split!r}.")
     if missing is not None and name != "breast-cancer-wisconsin":
-        raise InputError(f"data set {name!r} has no missing values, but missing is {missing!r}")
+        raise InputError(f"data set {name!r} has no missing values; leave out missing={missing!r}.")
     if name == "wdbc":
         return uci.load_wdbc(folder)
     if name == "breast-cancer-wisconsin":

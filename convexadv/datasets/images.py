@@ -64,9 +64,11 @@ def load_idx(name: str, folder: Folder = None, split: str = "train") -> Dataset:
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if images.shape[1:] != (28, 28):
         shape = " x ".join(str(side) for side in images.shape[1:])
-        raise FileFormatError(f"{images_path} holds images of {shape} pixels; 28 x 28 are needed")
+        raise FileFormatError(f"{images_path} holds images of {shape} pixels; 28 x 28 are needed.")
     if len(images) != len(labels):
-        raise FileFormatError(f"{images_path} holds {len(images)} images, {labels_path} {len(labels)} labels")
+        raise FileFormatError(
+            f"{images_path} holds {len(images)} images and {labels_path} {len(labels)} labels; as many are needed."
+        )
     X = images.reshape(len(images), -1).astype(np.float32)
     X /= 255
     features = tuple(f"pixel {i},{j}" for i in range(28) for j in range(28))
@@ -138,16 +140,18 @@ def read_idx(path: Path, n_dims: int) -> np.ndarray:
     magic = bytes((0, 0, _IDX_UBYTE, n_dims))
     if content[:4] != magic:
         begin = content[:4].hex() or "nothing"
-        raise FileFormatError(f"{path} begins with {begin}, an idx{n_dims} file with {magic.hex()}")
+        raise FileFormatError(
+            f"{path} begins with {begin}; an idx{n_dims} file, which begins with {magic.hex()}, is needed."
+        )
     header = 4 + 4 * n_dims
     if len(content) < header:
-        raise FileFormatError(f"{path} is truncated: {len(content)} bytes, its header alone has {header}")
+        raise FileFormatError(f"{path} is truncated: it has {len(content)} bytes, and its header alone needs {header}.")
     shape = tuple(int(size) for size in np.frombuffer(content, dtype=">u4", count=n_dims, offset=4))
     expected = header + int(np.prod(shape, dtype=object))  # Python integers: a foreign header cannot overflow
     if len(content) != expected:
-        raise FileFormatError(f"{path} has {len(content)} bytes, its header announces {expected} (truncated?)")
+        raise FileFormatError(f"{path} has {len(content)} bytes; the {expected} that its header announces are needed.")
     if shape[0] == 0:
-        raise FileFormatError(f"{path} holds no rows")
+        raise FileFormatError(f"{path} holds no rows; at least one is needed.")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 
@@ -155,7 +159,7 @@ def _cifar_records(path: Path) -> np.ndarray:
     content = read_bytes(path)
     if not content or len(content) % _CIFAR_RECORD:
         raise FileFormatError(
-            f"{path} has {len(content)} bytes, not a whole number of records of {_CIFAR_RECORD} (truncated?)"
+            f"{path} has {len(content)} bytes; a whole number of records of {_CIFAR_RECORD} bytes is needed."
         )
     return np.frombuffer(content, dtype=np.uint8).reshape(-1, _CIFAR_RECORD)
 
@@ -163,11 +167,11 @@ def _cifar_records(path: Path) -> np.ndarray:
 def _labels(values: np.ndarray, path: Path) -> np.ndarray:
     if values.max() > 9:
         row = int(np.argmax(values > 9))
-        raise FileFormatError(f"{path}: the label of record {row} is {values[row]}; labels go from 0 to 9")
+        raise FileFormatError(f"{path}: the label of record {row} is {values[row]}; labels from 0 to 9 are needed.")
     return values.astype(np.int64)
 
 
 def _choose(table: dict, split: str):
     if split not in table:
-        raise InputError(f'split is {split!r}; "train" or "test" is needed')
+        raise InputError(f'split is {split!r}; "train" or "test" is needed.')
     return table[split]

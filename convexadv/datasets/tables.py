@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import FileFormatError, InputError
+from ..errors import FileFormatError, InputError, reason, unreadable
 from ._files import read_text
 from ._text import Row, parse_table, split_rows
 from .dataset import Dataset
@@ -64,22 +64,24 @@ def _read_csv(path: Path, target: str | int | None, header: bool | None) -> Data
     rows = split_rows(read_text(path), str(path))
     first = next(rows, None)
     if first is None:
-        raise FileFormatError(f"{path} is empty; a table of numbers is needed")
+        raise FileFormatError(f"{path} is empty; a table of numbers is needed.")
     names = _header(first, target, header)
     label = _column_index(target, names, len(first[1]), path)
     if names and "" in names:
         column = names.index("")
-        raise FileFormatError(f"{path} has no name for column {column} in its header (a row index?): name or drop it")
+        raise FileFormatError(f"{path} has no name for column {column} in its header (a row index?); name or drop it.")
     columns = names or [f"column {j}" for j in range(len(first[1]))]
     body = rows if names else itertools.chain([first], rows)
     if len(columns) < 2:
-        raise FileFormatError(f"{path} has one column; a target and at least one feature are needed")
+        raise FileFormatError(f"{path} has one column; a target and at least one feature are needed.")
     table = parse_table(body, columns, label, str(path))
     table.require_finite(str(path))
     y = _targets(table.labels)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         line = table.lines[int(np.argmin(np.isfinite(y)))]
-        raise FileFormatError(f"{path}, line {line}: the target {columns[label]!r} is infinite")
+        raise FileFormatError(
+            f"{path}, line {line}: the target {columns[label]!r} is infinite; a finite one is needed."
+        )
     return _dataset(path, table.values, y, table.names)
 
 
@@ -96,16 +98,18 @@ def _column_index(target: str | int | None, names: list[str], width: int, path: 
         return width - 1
     if isinstance(target, str):
         if names.count(target) > 1:
-            raise InputError(f"{path} has several columns named {target!r}; give the target's index")
+            raise InputError(f"{path} has several columns named {target!r}; give the target's index.")
         if target in names:
             return names.index(target)
         try:
             target = int(target)
         except ValueError:
-            known = f"its columns are {', '.join(names)}" if names else "it has no header"
-            raise InputError(f"{path} has no column {target!r} for the target: {known}") from None
+            needed = f"choose one of {', '.join(names)}" if names else "it has no header: give the target's index"
+            raise InputError(f"{path} has no column {target!r} for the target; {needed}.") from None
     if not -width <= target < width:
-        raise InputError(f"{path} has {width} columns; the target's index {target} is outside")
+        raise InputError(
+            f"{path} has {width} columns; the target's index {target} must be from {-width} to {width - 1}."
+        )
     return target % width
 
 
@@ -129,15 +133,15 @@ def _is_number(cell: str) -> bool:
 def _read_archive(path: Path, target: str | int | None) -> Dataset:
     name, X, key, y = _load_archive(path, "y" if target is None else str(target))
     if X.ndim != 2 or X.dtype.kind not in "biuf" or 0 in X.shape:
-        raise FileFormatError(f"{path}: {name!r} is {X.dtype} of shape {X.shape}; numbers (n, d) are needed")
+        raise FileFormatError(f"{path}: {name!r} is {X.dtype} of shape {X.shape}; numbers (n, d) are needed.")
     if y.dtype.kind not in ("biufU" if y.ndim == 1 else "biuf") or y.ndim not in (1, 2):
-        raise FileFormatError(f"{path}: {key!r} is {y.dtype} of shape {y.shape}; labels (n,) are needed")
+        raise FileFormatError(f"{path}: {key!r} is {y.dtype} of shape {y.shape}; labels (n,) are needed.")
     if len(X) != len(y):
-        raise FileFormatError(f"{path}: {name!r} has {len(X)} rows, {key!r} {len(y)}")
+        raise FileFormatError(f"{path}: {name!r} has {len(X)} rows and {key!r} {len(y)}; one label a row is needed.")
     for label, values in ((name, X), (key, y)):
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             place = ", ".join(str(index) for index in np.argwhere(~np.isfinite(values))[0])
-            raise FileFormatError(f"{path}: {label!r} is NaN or infinite at [{place}]")
+            raise FileFormatError(f"{path}: {label!r} is NaN or infinite at [{place}]; finite numbers are needed.")
     X = X if X.dtype == np.float32 else X.astype(np.float64)
     return _dataset(path, X, y, tuple(f"column {j}" for j in range(X.shape[1])))
 
@@ -148,25 +152,25 @@ def _load_archive(path: Path, key: str) -> tuple[str, np.ndarray, str, np.ndarra
         with open(path, "rb") as stream:  # NumPy leaves a file open whose archive turns out broken
             archive = np.load(stream, allow_pickle=False)  # a pickle could run code
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise FileFormatError(f"{path} holds one bare array; features and targets are needed")
+                raise FileFormatError(f"{path} holds one bare array; features and targets are needed by name.")
             name = _features_key(path, archive.files, key)
             return name, archive[name], key, archive[key]
     except InputError:
         raise
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise FileFormatError(f"{path} is not a readable NumPy archive of plain arrays ({error})") from error
+        raise FileFormatError(f"{path} is not a readable NumPy archive of plain arrays ({reason(error)}).") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 def _features_key(path: Path, keys: list[str], target: str) -> str:
     if target not in keys:
         found = ", ".join(keys) or "nothing"
-        raise InputError(f"{path} has no array {target!r} for the targets; it has {found}")
+        raise InputError(f"{path} has no array {target!r} for the targets; choose one of {found}.")
     others = [name for name in keys if name != target]
     if "X" not in others and len(others) != 1:
         found = ", ".join(others) or "nothing"
-        raise InputError(f"{path} needs its features under 'X'; beside {target!r} it has {found}")
+        raise InputError(f"{path} needs its features under 'X'; beside {target!r} it has {found}.")
     return "X" if "X" in others else others[0]
 
 

@@ -50,23 +50,23 @@ def from_torch(source: Any, name: str = "torch", batch_size: int = 1024) -> Data
     rows, labels = [], []
     for number, batch in enumerate(loader):
         if not (isinstance(batch, (list, tuple)) and len(batch) == 2):
-            raise InputError(f"Batch {number} of {name} is not a pair (features, labels); from_torch needs such pairs.")
+            raise InputError(f"batch {number} of {name} is not a pair (features, labels); from_torch needs such pairs.")
         x, y = (np.asarray(part.cpu() if hasattr(part, "cpu") else part) for part in batch)
         if x.ndim < 1 or y.ndim < 1 or len(x) != len(y):
             raise InputError(
-                f"Batch {number} of {name} has features {x.shape} and labels {y.shape}; one label a row is needed."
+                f"batch {number} of {name} has features {x.shape} and labels {y.shape}; one label a row is needed."
             )
         rows.append(x.reshape(len(x), -1))
         labels.append(y)
     if not rows:
-        raise InputError(f"{name} has no items.")
+        raise InputError(f"{name} has no items; at least one is needed.")
     widths = {part.shape[1] for part in rows}
     if len(widths) > 1:
-        raise InputError(f"The rows of {name} have {sorted(widths)} features; all need the same number.")
+        raise InputError(f"the rows of {name} have {sorted(widths)} features; all need the same number.")
     X, targets = np.concatenate(rows), np.concatenate(labels)
     X = X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
     if not np.isfinite(X).all():
-        raise InputError(f"The features of {name} hold values that are not finite numbers.")
+        raise InputError(f"the features of {name} hold values that are not finite; finite numbers are needed.")
     real = targets.dtype.kind == "f"
     names = () if real else tuple(str(label) for label in np.unique(targets))
     features = tuple(f"x{j}" for j in range(X.shape[1]))

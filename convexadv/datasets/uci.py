@@ -102,7 +102,7 @@ def load_original(folder: Folder = None, missing: str = "drop") -> Dataset:
         If the file is not as published.
     """
     if missing not in ("drop", "median"):
-        raise InputError(f'missing is {missing!r}; "drop" or "median" is needed')
+        raise InputError(f'missing is {missing!r}; "drop" or "median" is needed.')
     name = "breast-cancer-wisconsin"
     (path,) = _published(name, _ORIGINAL).locate((f"{name}.data",), folder)
     columns = ("id", *_ORIGINAL_FEATURES, "class")
@@ -166,10 +166,10 @@ def _read(
     for line, cell in zip(table.lines, table.labels, strict=True):
         if cell not in labels:
             wanted = " or ".join(labels)
-            raise FileFormatError(f"{source}, line {line}: the label is {cell!r}; {wanted} is needed")
+            raise FileFormatError(f"{source}, line {line}: the label is {cell!r}; {wanted} is needed.")
     if len(table.lines) != n_rows:
         raise FileFormatError(
-            f"{source} has {len(table.lines)} rows, the published file {n_rows} (truncated or another file?)"
+            f"{source} has {len(table.lines)} rows; the published file, which has {n_rows}, is needed."
         )
     if not gaps:
         table.require_finite(source)

@@ -166,7 +166,7 @@ class ConvexClassifier(ClassifierMixin, ConvexEstimator):
         if get_loss(self.loss).name == "logistic" and self.multiclass == "ovr":
             return True
         raise AttributeError(
-            f'{type(self).__name__} gives probabilities with loss="logistic" and multiclass="ovr" only.'
+            f'{type(self).__name__} gives probabilities only with loss="logistic" and multiclass="ovr"; choose these.'
         )
 
     @available_if(_has_probabilities)

@@ -1,7 +1,7 @@
 """Networks as files, and what all files of tensors share."""
 
 from .networks import KINDS, NETWORK, load, pack_classes, save, unpack_classes
-from .tensors import Format, read_tensors, reason_of, write_tensors
+from .tensors import Format, read_tensors, write_tensors
 
 __all__ = [
     "KINDS",
@@ -10,7 +10,6 @@ __all__ = [
     "load",
     "pack_classes",
     "read_tensors",
-    "reason_of",
     "save",
     "unpack_classes",
     "write_tensors",

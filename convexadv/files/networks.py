@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
-from ..errors import FileFormatError, InputError
+from ..errors import FileFormatError, InputError, reason
 from ..networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
-from .tensors import Format, read_tensors, reason_of, write_tensors
+from .tensors import Format, read_tensors, write_tensors
 
 NETWORK = Format("convexadv", 1, "format_version", "a model file of convexadv")
 """Files of networks, and those of compressed models."""
@@ -64,13 +64,13 @@ def save(network: Network, path: str | os.PathLike[str], /, **metadata: Any) -> 
     """
     kind = type(network).__name__
     if KINDS.get(kind) is not type(network):
-        raise InputError(f"save writes {', '.join(KINDS)}, got {type(network).__name__}.")
+        raise InputError(f"save takes one of {', '.join(KINDS)}, got {type(network).__name__}.")
     tensors, settings = network._to_parts()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:  # what is written can be read
         KINDS[kind]._from_parts(tensors, settings, network.classes)
     except InputError as error:
-        raise InputError(f"This network cannot be saved: {error}") from error
+        raise InputError(f"the network cannot be saved: {error}") from error
     header = {
         "format": NETWORK.entry,
         "package_version": __version__,
@@ -118,13 +118,13 @@ def load(path: str | os.PathLike[str]) -> Network:
     tensors, header = read_tensors(name, NETWORK)
     kind = header.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise FileFormatError(f"{name} holds a {kind!r}; this version reads {', '.join(KINDS)}.")
+        raise FileFormatError(f"{name} holds a {kind!r}; one of {', '.join(KINDS)} is needed.")
     if "classes" not in header:
         raise FileFormatError(f"{name} has a damaged header: its classes are missing.")
     try:
         network = KINDS[kind]._from_parts(tensors, header["settings"], unpack_classes(header["classes"]))
     except (InputError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise FileFormatError(f"{name} is not a valid {kind} file: {reason_of(error)}.") from error
+        raise FileFormatError(f"{name} is not a valid {kind} file: {reason(error)}.") from error
     network.metadata = header["metadata"]
     return network
 
@@ -142,8 +142,8 @@ def unpack_classes(packed: Any) -> np.ndarray | None:
     if packed is None:
         return None
     if not isinstance(packed, dict) or str(packed.get("type")) not in _LABEL_TYPES:
-        raise InputError("the type of its classes is unknown")
+        raise InputError("the type of its classes is unknown; text, numbers or truth values are needed.")
     kind, values = _LABEL_TYPES[packed["type"]], packed.get("values")
     if not isinstance(values, list) or not all(type(value) is kind for value in values):
-        raise InputError(f"its classes are not of the type {packed['type']}")
+        raise InputError(f"its classes must be of the type {packed['type']}.")
     return np.array(values, dtype=packed["type"])

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
 from .._atomic import atomic_write
-from ..errors import FileFormatError, InputError
+from ..errors import FileFormatError, InputError, not_safetensors, reason, unreadable
 
 
 class Format(NamedTuple):
@@ -51,7 +51,7 @@ def write_tensors(
     try:
         text = json.dumps({kind.version: kind.newest, **header}, default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"metadata must be JSON (numbers, text, lists, dicts): {error}.") from error
+        raise InputError(f"metadata must be JSON: {reason(error)}.") from error
     with atomic_write(path, "wb") as file:
         file.write(to_bytes(dict(tensors), {kind.entry: text}))
 
@@ -85,18 +85,18 @@ def read_tensors(path: str | os.PathLike[str], kind: Format) -> tuple[dict[str, 
 
 def _read(name: str, kind: Format) -> tuple[dict[str, torch.Tensor], str]:
     if not os.path.isfile(name):
-        raise InputError(f"There is no model file {name}.")
+        raise InputError(f"there is no model file {name}.")
     try:
         with open(name, "rb"):
             pass
     except OSError as error:
-        raise InputError(f"Cannot read {name}: {error.strerror or error}.") from error
+        raise unreadable(name, error) from error
     try:
         with safe_open(name, framework="pt") as file:
             text = (file.metadata() or {}).get(kind.entry)
             tensors = {} if text is None else {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors raises its own errors, OSError, ValueError, RuntimeError
-        raise FileFormatError(f"{name} is truncated or not a safetensors file: {error}.") from error
+        raise not_safetensors(name, error) from error
     if text is None:
         raise _foreign(name, kind)
     return tensors, text
@@ -106,7 +106,7 @@ def _parsed(name: str, text: str, kind: Format) -> dict[str, Any]:
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{name} has a damaged header: {error}.") from error
+        raise FileFormatError(f"{name} has a damaged header: {reason(error)}.") from error
     if not isinstance(header, dict) or header.get("format", kind.entry) != kind.entry:
         raise _foreign(name, kind)
     version = header.get(kind.version)
@@ -133,9 +133,4 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise TypeError(f"{type(value).__name__} is not a JSON type")
-
-
-def reason_of(error: Exception) -> str:
-    """Why the parts of a file do not fit, as the end of a sentence: a missing key by its name, else the error's words."""
-    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+    raise TypeError(f"a {type(value).__name__} is none of numbers, text, lists and dicts, which are needed.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, reason
 from ..robustness.arguments import evaluation_mode
 from ._trace import Trace, trace
 from .tap import Tap
@@ -125,7 +125,7 @@ def _copy(model: torch.nn.Module) -> torch.nn.Module:
     try:
         return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
-        raise InputError(f"the model cannot be copied: {error}") from error
+        raise InputError(f"the model cannot be copied: {reason(error)}.") from error
 
 
 def _behind(record: Trace, tap: Tap) -> list[str]:

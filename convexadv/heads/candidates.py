@@ -56,7 +56,9 @@ class Grid:
         if head not in KINDS:
             raise InputError(f"head={head!r} is unknown; choose one of {', '.join(map(repr, KINDS))}.")
         if head == "polynomial" and n_gates is not None:
-            raise InputError("n_gates is a setting of ReLU and gated ReLU heads; a polynomial head has no gates.")
+            raise InputError(
+                "n_gates is a setting of ReLU and gated ReLU heads; a polynomial head has no gates: leave it out."
+            )
         gates = [None] if head == "polynomial" else _several("n_gates", N_GATES if n_gates is None else n_gates, 1)
         betas = sorted(set(_several("beta", beta, 0.0)), reverse=True)
         if not betas[-1] > 0:

@@ -14,7 +14,7 @@ import torch
 from .._arrays import to_numpy
 from .._atomic import atomic_write
 from .._version import __version__
-from ..errors import InputError
+from ..errors import InputError, reason
 from ..robustness.arguments import device_of, evaluation_mode
 from ._progress import watched
 from .inputs import Inputs
@@ -132,12 +132,12 @@ class _Store:
             try:
                 array = np.lib.format.open_memmap(path, "w+", dtype, shape)
             except OSError as error:
-                raise InputError(f"cache={path!r} cannot be written: {error.strerror or error}.") from error
+                raise InputError(f"cache={path!r} cannot be written: {reason(error)}.") from error
             return cls(path, about, array, 0)
         try:
             array = np.load(path, mmap_mode="r+", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"cache={path!r} is damaged ({error}); delete it and {path}.json.") from error
+            raise InputError(f"cache={path!r} is damaged ({reason(error)}); delete it and {path}.json.") from error
         if array.shape != shape or array.dtype != dtype:
             raise InputError(f"cache={path!r} does not fit {path}.json; delete both.")
         return cls(path, about, array, done)
@@ -196,7 +196,7 @@ def _block(backbone: torch.nn.Module, inputs: Inputs, part: slice, change: Chang
     result = to_numpy(found if found.dtype == torch.float64 else found.float())
     if not np.isfinite(result).all():
         row = int(numbers[np.argwhere(~np.isfinite(result))[0][0]])
-        raise InputError(f"the features of input {row} are not finite; the model cannot be given a head there.")
+        raise InputError(f"the features of input {row} are not finite; finite ones are needed for a head.")
     return result
 
 

@@ -76,9 +76,12 @@ class HeadedModel(torch.nn.Module):
         if not isinstance(head, Network):
             raise InputError(f"head is a {type(head).__name__}; a network of convexadv is needed.")
         if head.n_features != tap.n_features:
-            raise InputError(f"the head takes {head.n_features} features, and the {tap}.")
+            raise InputError(f"the head takes {head.n_features} features, and the {tap}; as many are needed.")
         if head.n_outputs != tap.n_outputs and (head.n_outputs, tap.n_outputs) != (1, 2):
-            raise InputError(f"the head has {head.n_outputs} outputs, and the model gives {tap.n_outputs} scores.")
+            raise InputError(
+                f"the head has {head.n_outputs} outputs, and the model gives {tap.n_outputs} scores; as many are "
+                "needed."
+            )
         weights = next((weight for weight in self.backbone.parameters()), None)
         dtype = torch.float64 if self.backbone.dtype == torch.float64 else torch.float32
         self.head = head._with().to(None if weights is None else weights.device, dtype)

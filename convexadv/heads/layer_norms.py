@@ -124,7 +124,7 @@ def adaptive_average_norm(size: Sequence[int], output: Any) -> float:
 def batch_norm_norm(scale: torch.Tensor | None, variance: torch.Tensor | None, eps: float) -> float:
     """Exact norm of batch norm in evaluation mode: the largest ``|gamma| / sqrt(variance + eps)``."""
     if variance is None:
-        raise InputError("a batch norm without running statistics depends on the whole batch and has no bound.")
+        raise unbounded("a batch norm without running statistics, which depends on the whole batch,")
     factor = 1.0 / torch.sqrt(variance.double() + eps)
     return ROUNDING * float((factor if scale is None else factor * scale.detach().double().abs()).max())
 
@@ -135,3 +135,8 @@ def _units(n: int) -> torch.Tensor:
 
 def _tuple(value: Any, axes: int) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
+
+
+def unbounded(what: str) -> InputError:
+    """The error of a part of a backbone whose Lipschitz constant is unknown or infinite."""
+    return InputError(f"{what} has no known Lipschitz bound, which every part of a backbone needs for a certificate.")

@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from ..errors import InputError
+from ..errors import InputError, reason
 from . import layer_norms as norms
 from .backbone import Backbone
 from .tap import Tap
@@ -99,14 +99,15 @@ def _propagate(model: nn.Module, tap: Tap | None, x: torch.Tensor) -> tuple[floa
     try:
         graph = fx.GraphModule(model, tracer.trace(model))
     except Exception as error:  # whatever the code of a model does with symbols
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"the model cannot be traced by torch.fx, so its layers are unknown: {reason}") from error
+        raise InputError(
+            f"the model cannot be traced by torch.fx, so its layers are unknown: {reason(error)}."
+        ) from error
     walk = _Walk(graph, tap)
     try:
         with torch.no_grad():
             walk.run(x)
     except RuntimeError as error:
-        raise InputError(f"the model cannot be run in float64: {str(error).splitlines()[0]}") from error
+        raise InputError(f"the model cannot be run in float64: {reason(error)}.") from error
     return walk.result, walk.layers
 
 
@@ -168,7 +169,7 @@ class _Walk(fx.Interpreter):
             result = self._function(node, args, kwargs, value)
         for part in value if isinstance(value, (tuple, list)) else [value]:
             if isinstance(part, torch.Tensor) and part.shape[:1] != (self._rows,):
-                raise InputError(f"{node.name} mixes the rows of a batch; its bound is unknown.")
+                raise norms.unbounded(f"{node.name}, which mixes the rows of a batch,")
         return result
 
     @property
@@ -189,7 +190,7 @@ class _Walk(fx.Interpreter):
             value, layers = _propagate(module, None, x)
             self.layers += layers
             return value
-        raise InputError(f"a layer of the kind {kind.__name__} has no known Lipschitz bound.")
+        raise norms.unbounded(f"a layer of the kind {kind.__name__}")
 
     def _function(self, node: fx.Node, args: Any, kwargs: Any, value: Any) -> float:
         target: Any = node.target
@@ -202,9 +203,9 @@ class _Walk(fx.Interpreter):
             return own * self._largest(node)
         rule = _RULES.get(name)
         if rule is None:
-            raise InputError(f"the function {name} has no known Lipschitz bound.")
+            raise norms.unbounded(f"the function {name}")
         if any(isinstance(each, fx.Node) and self.constants[each] > 0 for each in node.kwargs.values()):
-            raise InputError(f"the function {name} is called with values by name; its bound is unknown.")
+            raise norms.unbounded(f"the function {name}, called with values by name,")
         pairs = _pairs(node, args)
         operands = [(entry, self.constants[each] if isinstance(each, fx.Node) else 0.0) for entry, each in pairs]
         result = rule(operands, args, kwargs, value)
@@ -233,14 +234,14 @@ def _holds_tensor(value: Any) -> bool:
 
 def _sum(operands: Any, args: Any, kwargs: Any, value: torch.Tensor) -> float:
     if kwargs:
-        raise InputError("a sum with further arguments has no known Lipschitz bound.")
+        raise norms.unbounded("a sum with further arguments")
     return sum(constant * _repeats(operand, value) for operand, constant in operands)
 
 
 def _product(operands: Any, args: Any, kwargs: Any, value: torch.Tensor) -> float:
     moving = [pair for pair in operands if pair[1] > 0]
     if len(moving) > 1:
-        raise InputError("a product of two values that depend on the input has no Lipschitz bound.")
+        raise norms.unbounded("a product of two values that depend on the input")
     (operand, constant), others = moving[0], [other for other, still in operands if still == 0]
     return constant * _repeats(operand, value) * math.prod(_size(other) for other in others)
 
@@ -248,13 +249,13 @@ def _product(operands: Any, args: Any, kwargs: Any, value: torch.Tensor) -> floa
 def _quotient(operands: Any, args: Any, kwargs: Any, value: torch.Tensor) -> float:
     (numerator, constant), (denominator, moves) = operands
     if moves > 0:
-        raise InputError("a division by a value that depends on the input has no Lipschitz bound.")
+        raise norms.unbounded("a division by a value that depends on the input")
     return constant * _repeats(numerator, value) * _size(1.0 / torch.as_tensor(denominator))
 
 
 def _joined(operands: Any, args: Any, kwargs: Any, value: torch.Tensor) -> float:
     if kwargs.get("dim", args[1] if len(args) > 1 else 0) % value.ndim == 0:
-        raise InputError("a concatenation of rows has no Lipschitz bound.")
+        raise norms.unbounded("a concatenation of rows")
     return math.sqrt(sum(constant**2 for _, constant in operands))
 
 
@@ -262,14 +263,14 @@ def _mean(operands: Any, args: Any, kwargs: Any, value: torch.Tensor) -> float:
     x, constant = operands[0]
     axes = kwargs.get("dim", args[1] if len(args) > 1 else 0)
     if axes is None or any(axis % x.ndim == 0 for axis in (axes if isinstance(axes, (tuple, list)) else [axes])):
-        raise InputError("a mean over the rows of a batch has no Lipschitz bound.")
+        raise norms.unbounded("a mean over the rows of a batch")
     return constant * math.sqrt(value.numel() / x.numel())
 
 
 def _axes_kept(operands: Any, args: Any, kwargs: Any, value: torch.Tensor) -> float:
     axes = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
     if kwargs or (len(axes) == 2 and 0 in axes) or (len(axes) != 2 and axes[0] != 0):
-        raise InputError("a permutation that moves the rows of a batch has no Lipschitz bound.")
+        raise norms.unbounded("a permutation that moves the rows of a batch")
     return operands[0][1]
 
 
@@ -280,13 +281,13 @@ def _indexed(operands: Any, args: Any, kwargs: Any, value: Any) -> float:
         parts[0] in (slice(None), Ellipsis)
         and all(isinstance(part, (int, slice)) or part in (None, ...) for part in parts)
     ):
-        raise InputError("an index other than slices behind the rows of a batch has no known Lipschitz bound.")
+        raise norms.unbounded("an index other than slices behind the rows of a batch")
     return operands[0][1]
 
 
 def _linear(operands: Any, args: Any, kwargs: Any, value: torch.Tensor) -> float:
     if any(constant > 0 for _, constant in operands[1:]):
-        raise InputError("a linear map whose weights depend on the input has no Lipschitz bound.")
+        raise norms.unbounded("a linear map whose weights depend on the input")
     return operands[0][1] * norms.spectral_norm(args[1] if len(args) > 1 else kwargs["weight"])
 
 
@@ -313,7 +314,7 @@ _RULES: dict[str, _Rule] = {
 
 def _average(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
     if divisor_override is not None:
-        raise InputError("an average pooling with divisor_override has no known Lipschitz bound.")
+        raise norms.unbounded("an average pooling with divisor_override")
     return norms.average_pool_norm(x.shape[2:], kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
@@ -327,13 +328,13 @@ def _adaptive(x, output_size):
 
 def _still(x, *args, **kwargs):
     if kwargs.get("training", args[1] if len(args) > 1 else False):
-        raise InputError("dropout that is always on has no Lipschitz bound.")
+        raise norms.unbounded("dropout that is always on")
     return 1.0
 
 
 def _padded(x, pad, mode="constant", value=None):
     if mode != "constant":
-        raise InputError(f"padding with mode={mode!r} repeats entries and has no known Lipschitz bound.")
+        raise norms.unbounded(f"padding with mode={mode!r}, which repeats entries,")
     return 1.0
 
 

@@ -50,7 +50,7 @@ def feature_scaling(features: np.ndarray, kind: str | None) -> Scaling:
     variance = sum(((block - mean) ** 2).sum(0) for block in _blocks(features)) / n
     deviation = np.sqrt(variance)
     if not deviation.max() > 0:
-        raise InputError("the features are the same for every input; the model cannot be given a head there.")
+        raise InputError("the features are the same for every input; a head needs features that differ.")
     if kind == "norm":
         return Scaling(mean, np.full(d, np.sqrt(variance.sum())))
     varies = deviation > _CONSTANT * deviation.max()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, reason
 from ..robustness.arguments import evaluation_mode
 from ._trace import Call, Trace, trace
 
@@ -111,15 +111,14 @@ def _traced(model: torch.nn.Module, x: torch.Tensor) -> Trace:
         with evaluation_mode(model):
             return trace(model, x)
     except (RuntimeError, IndexError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"the model does not run on inputs of shape {tuple(x.shape)}: {reason}") from error
+        raise InputError(f"the model does not run on inputs of shape {tuple(x.shape)}: {reason(error)}.") from error
 
 
 def _check_name(model: torch.nn.Module, at: str) -> None:
     names = [name for name, _ in model.named_modules() if name]
     if not isinstance(at, str) or at not in names:
         close = difflib.get_close_matches(str(at), names, n=3, cutoff=0.4) or names[-3:]
-        raise InputError(f"at={at!r} names no layer of the model; the nearest names are {', '.join(close)}.")
+        raise InputError(f"at={at!r} names no layer of the model; choose one, such as {', '.join(close)}.")
 
 
 def _only_call(record: Trace, at: str) -> Call:

@@ -10,7 +10,7 @@ import torch
 from ..errors import InputError
 from . import network
 from .network import Network
-from .weights import entries_of_rows, network_dtype, weight_tensor
+from .weights import check_sizes, entries_of_rows, network_dtype, weight_tensor
 
 
 class GatedReLUNetwork(Network):
@@ -87,8 +87,7 @@ class GatedReLUNetwork(Network):
         linear = weight_tensor(weights, "weights", (2, 3), dtype)
         linear = linear[:, :, None] if linear.ndim == 2 else linear
         normals = weight_tensor(gates, "gates", 2, dtype, linear.device)
-        if normals.shape[1] == 0 or linear.shape[2] == 0:
-            raise InputError("A network needs at least one feature and one output.")
+        check_sizes(normals.shape[1], linear.shape[2])
         if linear.shape[:2] != normals.shape:
             raise InputError(
                 f"weights must have shape (m, d) or (m, d, C) for gates of shape (m, d): got {_shape(weights)} for "

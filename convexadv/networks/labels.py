@@ -99,7 +99,7 @@ def _from_objects(labels: np.ndarray, name: str) -> np.ndarray:
     try:
         return labels.astype(np.int64 if whole else np.float64)
     except OverflowError as error:
-        raise InputError(f"{name} holds an integer that does not fit into 64 bits.") from error
+        raise InputError(f"{name} holds an integer beyond 64 bits; give such labels as text.") from error
 
 
 def label_indices(y: Any, classes: np.ndarray, n_rows: int) -> np.ndarray:
@@ -127,12 +127,18 @@ def label_indices(y: Any, classes: np.ndarray, n_rows: int) -> np.ndarray:
     if len(labels) != n_rows:
         raise InputError(f"y must hold one label a row: X has {n_rows} rows, y has {len(labels)}.")
     if (labels.dtype.kind == "U") != (classes.dtype.kind == "U"):
-        raise InputError(f"y holds labels of dtype {labels.dtype}, but the classes are {summary(classes)}.")
+        raise InputError(
+            f"y holds labels of dtype {labels.dtype}, but the classes are {summary(classes)}; labels of their kind "
+            "are needed."
+        )
     positions = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
     unknown = classes[positions] != labels
     if unknown.any():
         label = labels[unknown][0].item()
-        raise InputError(f"y holds the label {label!r}, which is not one of the classes {summary(classes)}.")
+        raise InputError(
+            f"y holds the label {label!r}, which is not one of the classes {summary(classes)}; labels out of these "
+            "are needed."
+        )
     return positions.astype(np.int64)
 
 

@@ -174,16 +174,46 @@ class Network(torch.nn.Module):
         InputError
             As :meth:`scores`; if a label is unknown; for a regression network.
         """
-        if self.classes is None:
-            raise InputError("margins need classes, and this network has none (it predicts values).")
+        classes = self.known_classes()
         scores = self.scores(X)
-        index = labels.label_indices(y, self.classes, len(scores))
+        index = labels.label_indices(y, classes, len(scores))
         result = class_margins(torch.as_tensor(scores), torch.as_tensor(index))
         return result if is_tensor(X) else to_numpy(result)
 
+    def known_classes(self) -> np.ndarray:
+        """The labels in sorted order.
+
+        Returns
+        -------
+        ndarray (K,)
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        if self.classes is None:
+            raise InputError("margins need classes, and this network has none (it predicts values).")
+        return self.classes
+
+    def check_width(self, shape: tuple[int, ...]) -> None:
+        """Check that inputs have the features of this network.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the inputs.
+
+        Raises
+        ------
+        InputError
+            If it is not (n, d).
+        """
+        if len(shape) != 2 or shape[1] != self.n_features:
+            raise InputError(f"X must have shape (n, {self.n_features}), got {shape}.")
+
     def _check_rows(self, rows: Array) -> None:
-        if rows.ndim != 2 or rows.shape[1] != self.n_features:
-            raise InputError(f"X must have shape (n, {self.n_features}), got {tuple(rows.shape)}.")
+        self.check_width(tuple(rows.shape))
         if isinstance(rows, np.ndarray) and rows.dtype.kind not in "biuf":
             raise InputError(f"X must hold numbers, got the dtype {rows.dtype}.")
 
@@ -224,10 +254,10 @@ class Network(torch.nn.Module):
     ) -> AnyNetwork:
         """Rebuild the network from a file, with copies of the tensors; InputError if a part is wrong."""
         if set(tensors) != cls._TENSORS:
-            raise InputError(f"it holds the tensors {sorted(tensors)}")
+            raise InputError(f"it holds the tensors {sorted(tensors)}; {sorted(cls._TENSORS)} are needed.")
         dtypes = {tensor.dtype for tensor in tensors.values()}
         if len(dtypes) > 1 or not dtypes <= set(DTYPES):
-            raise InputError("its tensors are not all float32 or all float64")
+            raise InputError("its tensors must be all float32 or all float64.")
         arguments = {**tensors, "classes": classes, **cls._from_settings(settings)}
         return cls(**arguments)
 

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import InputError
 from .network import Network
-from .weights import network_dtype, weight_tensor
+from .weights import check_layers, network_dtype, weight_tensor
 
 _UNIT_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-9}
 
@@ -81,10 +81,7 @@ class PolynomialNetwork(Network):
         rows = weight_tensor(neurons, "neurons", 2, dtype)
         output = weight_tensor(coefficients, "coefficients", (1, 2), dtype, rows.device)
         output = output[:, None] if output.ndim == 1 else output
-        if rows.shape[1] == 0 or output.shape[1] == 0:
-            raise InputError("A network needs at least one feature and one output.")
-        if len(output) != len(rows):
-            raise InputError(f"coefficients must have one row a neuron: got {len(output)} for {len(rows)} neurons.")
+        check_layers(rows, output)
         _check_unit_rows(rows, _UNIT_TOLERANCE[dtype] if unit_tolerance is None else unit_tolerance)
         self.neurons = torch.nn.Parameter(rows)
         self.coefficients = torch.nn.Parameter(output)

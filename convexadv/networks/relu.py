@@ -9,7 +9,7 @@ import torch
 
 from ..errors import InputError
 from .network import Network
-from .weights import entries_of_rows, network_dtype, weight_tensor
+from .weights import check_layers, entries_of_rows, network_dtype, weight_tensor
 
 
 class ReLUNetwork(Network):
@@ -76,10 +76,7 @@ class ReLUNetwork(Network):
         rows = weight_tensor(neurons, "neurons", 2, dtype)
         output = weight_tensor(coefficients, "coefficients", (1, 2), dtype, rows.device)
         output = output[:, None] if output.ndim == 1 else output
-        if rows.shape[1] == 0 or output.shape[1] == 0:
-            raise InputError("A network needs at least one feature and one output.")
-        if len(output) != len(rows):
-            raise InputError(f"coefficients must have one row a neuron: got {len(output)} for {len(rows)} neurons.")
+        check_layers(rows, output)
         offsets = entries_of_rows(biases, "biases", "neuron", rows)
         self.neurons = torch.nn.Parameter(rows)
         self.coefficients = torch.nn.Parameter(output)

@@ -92,6 +92,32 @@ def weight_tensor(
     return tensor
 
 
+def check_layers(neurons: torch.Tensor, coefficients: torch.Tensor) -> None:
+    """Raise InputError where neurons (m, d) and output weights (m, C) are no network together.
+
+    Parameters
+    ----------
+    neurons, coefficients : tensor
+        Each of two dimensions.
+
+    Raises
+    ------
+    InputError
+        If there is no feature, no output, or another number of rows.
+    """
+    check_sizes(neurons.shape[1], coefficients.shape[1])
+    if len(coefficients) != len(neurons):
+        raise InputError(
+            f"coefficients must have one row a neuron: got {len(coefficients)} for {len(neurons)} neurons."
+        )
+
+
+def check_sizes(features: int, outputs: int) -> None:
+    """Raise InputError for a network without features or outputs."""
+    if features == 0 or outputs == 0:
+        raise InputError(f"the network has {features} features and {outputs} outputs; at least one of each is needed.")
+
+
 def entries_of_rows(values: Any, name: str, owner: str, rows: torch.Tensor) -> torch.Tensor:
     """Copy weights of which every row has one.
 

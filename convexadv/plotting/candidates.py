@@ -50,7 +50,7 @@ def plot_head_report(report: Any, ax: Any = None) -> Any:
 
     rows = [row for row in report.candidates if row["attacked"] is not None]
     if not rows:
-        raise InputError("the candidates of the report were not attacked; robustify with attack_radius and validation.")
+        raise InputError("the candidates of the report were not attacked; give robustify attack_radius and validation.")
     ax = axes_or_new(ax, (7.6, 4.2))
     for number, (label, own) in enumerate(_lines(rows)):
         style = {"color": CYCLE[number % len(CYCLE)], "marker": MARKERS[number % len(MARKERS)], "linewidth": 1.5}

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .style import BLUE, SKY, VERMILION, axes_or_new, tidy
+from .style import BLUE, SKY, VERMILION, axes_or_new, history_of, tidy
 
 
 def plot_convergence(solution: Any, ax: Any = None, tol: float | None = None) -> Any:
@@ -41,9 +40,7 @@ def plot_convergence(solution: Any, ax: Any = None, tol: float | None = None) ->
     >>> plot_convergence(solution, tol=1e-4).get_ylabel()
     'objective'
     """
-    history = getattr(solution, "history", solution)
-    if not history:
-        raise InputError("the solution has no history (conic solvers keep none); nothing can be plotted.")
+    history = history_of(solution)
     ax = axes_or_new(ax, (6.4, 4.6))
     time, upper, lower = (
         np.array([getattr(record, name) for record in history]) for name in ("time", "objective", "lower_bound")

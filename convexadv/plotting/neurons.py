@@ -51,15 +51,18 @@ def plot_neurons(network: Any, shape: tuple[int, int], axes: Any = None, *, outp
     ['-2', '+1', '+0.5']
     """
     if not hasattr(network, "neurons"):
-        raise InputError(f"plot_neurons shows polynomial and ReLU networks, got a {type(network).__name__}.")
+        raise InputError(f"plot_neurons takes polynomial and ReLU networks, got a {type(network).__name__}.")
     neurons, coefficients = to_numpy(network.neurons), to_numpy(network.coefficients)
     height, width = shape
     if neurons.shape[1] != height * width:
-        raise InputError(f"shape is {height} x {width}, but the neurons have {neurons.shape[1]} features.")
+        raise InputError(
+            f"shape is {height} x {width}, but the neurons have {neurons.shape[1]} features; their product must be as "
+            "many."
+        )
     if not 0 <= output < coefficients.shape[1]:
-        raise InputError(f"output={output}, but the network has outputs 0 to {coefficients.shape[1] - 1}.")
+        raise _no_output(output, coefficients)
     if not len(neurons):
-        raise InputError("the network has no neurons; nothing can be plotted.")
+        raise InputError("the network has no neurons; at least one is needed.")
     alpha = coefficients[:, output]
     share = np.abs(alpha) * np.linalg.norm(neurons, axis=1)
     order = np.argsort(-share, kind="stable")
@@ -119,13 +122,13 @@ def plot_spectrum(network: Any, ax: Any = None, *, output: int = 0, floor: float
     'log'
     """
     if not hasattr(network, "activation"):
-        raise InputError(f"plot_spectrum shows polynomial networks, got a {type(network).__name__}.")
+        raise InputError(f"plot_spectrum takes polynomial networks, got a {type(network).__name__}.")
     neurons, coefficients = to_numpy(network.neurons), to_numpy(network.coefficients)
     if not 0 <= output < coefficients.shape[1]:
-        raise InputError(f"output={output}, but the network has outputs 0 to {coefficients.shape[1] - 1}.")
+        raise _no_output(output, coefficients)
     alpha = coefficients[:, output].astype(np.float64)
     if not alpha.any():
-        raise InputError(f"output {output} of the network is zero; nothing can be plotted.")
+        raise InputError(f"output {output} of the network is zero; choose another one.")
     lifted = np.column_stack([neurons.astype(np.float64), np.ones(len(neurons))])
     ax = axes_or_new(ax, (6.4, 4.0))
     tidy(ax)
@@ -146,3 +149,9 @@ def plot_spectrum(network: Any, ax: Any = None, *, output: int = 0, floor: float
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False, fontsize="small")
     return ax
+
+
+def _no_output(output: int, coefficients: np.ndarray) -> InputError:
+    return InputError(
+        f"output={output} was given; the network has the outputs 0 to {coefficients.shape[1] - 1}: use one."
+    )

@@ -50,7 +50,7 @@ def plot_path(path: Any, ax: Any = None) -> Any:
 
     rows = path.rows()
     if not rows:
-        raise InputError("the path has no points; nothing can be plotted.")
+        raise InputError("the path has no points; at least one is needed.")
     ax = axes_or_new(ax, (6.4, 6.4))
     middle, below = _lower_parts(ax)
     for number, (radius, own) in enumerate(_by_radius(rows)):
@@ -111,7 +111,7 @@ def plot_tradeoff(accuracies: Sequence[dict[str, float]], ax: Any = None) -> Any
 
     rows = [row for row in accuracies if row["neurons"]]
     if not rows:
-        raise InputError("accuracies has no network but zero; nothing can be plotted.")
+        raise InputError("accuracies has no network but the zero one; at least one other is needed.")
     ax = axes_or_new(ax, (5.6, 4.6))
     for number, (radius, own) in enumerate(_by_radius(rows)):
         color, marker = CYCLE[number % len(CYCLE)], MARKERS[number % len(MARKERS)]

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
 from .convergence import lower_part
-from .style import BLUE, SKY, VERMILION, axes_or_new, tidy
+from .style import BLUE, SKY, VERMILION, axes_or_new, history_of, tidy
 
 
 def plot_patterns(solution: Any, ax: Any = None, tol: float | None = None) -> Any:
@@ -44,9 +43,7 @@ def plot_patterns(solution: Any, ax: Any = None, tol: float | None = None) -> An
     >>> plot_patterns(ca.solve(problem), tol=1e-4).get_ylabel()
     'active blocks'
     """
-    history = getattr(solution, "history", solution)
-    if not history:
-        raise InputError("the solution has no history (conic solvers keep none); nothing can be plotted.")
+    history = history_of(solution)
     ax = axes_or_new(ax, (6.4, 4.6))
     time, blocks, upper, lower = (
         np.array([getattr(record, name) for record in history], float)

@@ -37,3 +37,11 @@ def tidy(ax: Any) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(True, color="0.9", linewidth=0.6)
     ax.set_axisbelow(True)
+
+
+def history_of(solution: Any) -> Any:
+    """The records of a solution, or records given as such; InputError if there are none."""
+    history = getattr(solution, "history", solution)
+    if not history:
+        raise InputError("the solution has no history (conic solvers keep none); one of solver='torch' is needed.")
+    return history

@@ -51,7 +51,7 @@ def plot_margin_surface(surface: Any, ax: Any = None, row: int | None = None) ->
     margins = np.asarray(surface.margins, float)
     count = len(margins)
     if row is not None and not 0 <= row < count:
-        raise InputError(f"row is {row!r}; the surface has the inputs 0 to {count - 1}.")
+        raise InputError(f"row is {row!r}; the surface has the inputs 0 to {count - 1}: use one.")
     ax = axes_or_new(ax, (5.4, 4.4))
     one = row is not None or count == 1
     heights = margins[row or 0] if one else margins.mean(0)

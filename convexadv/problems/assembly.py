@@ -28,7 +28,8 @@ def assemble(problem: Problem) -> tuple[Component, ...]:
 def _regression(problem: Problem, output: int) -> Component:
     if problem.loss != SQUARED:
         raise InputError(
-            f"the regression loss {problem.loss.name!r} is not the squared one; only margin losses can be your own."
+            f'the regression loss {problem.loss.name!r} is not the squared one; use loss="squared" for targets '
+            f"(only margin losses can be your own)."
         )
     target = problem.targets[:, output]
     one = np.ones_like(target)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._arrays import to_numpy
-from ..errors import CertificateError, InputError
+from ..errors import CertificateError, InputError, wrong_kind
 from .bound import Atoms
 from .certificate import AtomSet
+from .terms import Terms
 
 if TYPE_CHECKING:
     from .base import Problem
@@ -26,14 +28,7 @@ def checked_atoms(problem: PolynomialProblem, atom: AtomSet) -> Atoms:
 
 def checked_multipliers(problem: Problem, atom: AtomSet) -> Atoms:
     """The multipliers of a certificate as arrays, without points; CertificateError where they do not fit."""
-    if atom.component not in range(len(problem.components)):
-        raise CertificateError(
-            f"the certificate speaks of component {atom.component!r}; there are {len(problem.components)}."
-        )
-    sets = problem.arrays(atom.component)
-    if atom.term not in range(len(sets)):
-        raise CertificateError(f"the certificate speaks of term {atom.term!r}; the component has {len(sets)}.")
-    terms = sets[int(atom.term)]
+    terms = terms_of(problem, atom)
     z = floats("multipliers", atom.multipliers)
     groups = None if atom.groups is None else np.asarray(atom.groups)
     if groups is not None:
@@ -48,20 +43,53 @@ def checked_multipliers(problem: Problem, atom: AtomSet) -> Atoms:
     return Atoms(terms, z, None, None, None, groups)
 
 
-def _checked_points(problem: PolynomialProblem, atom: AtomSet, checked: Atoms) -> Atoms:
-    terms, z = checked.terms, checked.multipliers
+def terms_of(problem: Problem, part: Any) -> Terms:
+    """The terms that a part of a certificate speaks of; CertificateError where the problem has none such."""
+    check_component(problem, part.component)
+    sets = problem.arrays(part.component)
+    if part.term not in range(len(sets)):
+        raise CertificateError(
+            f"the certificate speaks of term {part.term!r}; one of the {len(sets)} there are is needed."
+        )
+    return sets[int(part.term)]
+
+
+def check_component(problem: Problem, number: Any) -> None:
+    """Raise CertificateError where the problem has no component of that number."""
+    if number not in range(len(problem.components)):
+        raise CertificateError(
+            f"the certificate speaks of component {number!r}; one of the {len(problem.components)} there are is needed."
+        )
+
+
+def checked_points(atom: AtomSet, checked: Atoms, d: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Coordinates (S, k, g, p) and basis (p, d) of the points of an atom set; CertificateError where they do not fit."""
     q = floats("points", atom.coordinates)
     basis = None if atom.basis is None else floats("the basis", atom.basis)
+    if basis is not None and (basis.ndim != 2 or basis.shape[1] != d):
+        raise CertificateError(f"the basis has shape {basis.shape}; (p, {d}) is needed.")
+    needed = (*checked.multipliers.shape, d if basis is None else len(basis))
+    if q.shape != needed:
+        raise CertificateError(f"points have shape {q.shape}; {needed} is needed.")
+    if checked.terms.loss.signed:
+        raise CertificateError("signed multipliers belong to rows without a ball; their points must be the rows.")
+    return q, basis
+
+
+def check_inside(reach: np.ndarray, radius: np.ndarray) -> None:
+    """Raise CertificateError where a point lies outside of its ball by more than rounding."""
+    if (reach > radius * (1.0 + _OUTSIDE_TOLERANCE)).any():
+        raise CertificateError(
+            f"a point lies {float((reach - radius).max()):.3g} outside its ball; points must stay inside."
+        )
+
+
+def _checked_points(problem: PolynomialProblem, atom: AtomSet, checked: Atoms) -> Atoms:
+    terms, z = checked.terms, checked.multipliers
+    q, basis = checked_points(atom, checked, problem.rows.d)
     spread = None if atom.spread is None else floats("spreads", atom.spread)
-    if basis is not None and (basis.ndim != 2 or basis.shape[1] != problem.rows.d):
-        raise CertificateError(f"the basis has shape {basis.shape}; (p, {problem.rows.d}) is needed.")
-    width = problem.rows.d if basis is None else basis.shape[0]
-    if q.shape != (*z.shape, width):
-        raise CertificateError(f"points have shape {q.shape}; {(*z.shape, width)} is needed.")
     if spread is not None and (spread.shape != q.shape or (spread < 0).any()):
         raise CertificateError("spreads must not be negative, and shaped as the points.")
-    if terms.loss.signed:
-        raise CertificateError("signed multipliers belong to rows without a ball; their points must be the rows.")
     radius = checked.of_groups(terms.radius)
     if problem.norm == "linf":
         if spread is not None:
@@ -79,10 +107,7 @@ def _checked_points(problem: PolynomialProblem, atom: AtomSet, checked: Atoms) -
         square = np.einsum("skgp,skgp->skg", moved, moved)
         square = square * stretch**2 if usual else square
         reach = np.sqrt(square if spread is None else square + (spread.sum(-1) * stretch) * stretch)
-    if (reach > radius * (1.0 + _OUTSIDE_TOLERANCE)).any():
-        raise CertificateError(
-            f"a point lies {float((reach - radius).max()):.3g} outside its ball; points must stay inside."
-        )
+    check_inside(reach, radius)
     if not (reach > radius).any():  # as it should be: nothing is copied
         return checked._replace(coordinates=q, basis=basis, spread=spread)
     shrink = np.where(reach > radius, radius / np.where(reach > 0, reach, 1.0), 1.0)[..., None]
@@ -92,7 +117,7 @@ def _checked_points(problem: PolynomialProblem, atom: AtomSet, checked: Atoms) -
 def network_weights(problem: PolynomialProblem, network: Any) -> tuple[np.ndarray, np.ndarray]:
     """Unit neurons (m, d) and coefficients (m, C) of a network that the problem can represent, else InputError."""
     if not hasattr(network, "neurons") or not hasattr(network, "coefficients") or not hasattr(network, "activation"):
-        raise InputError(f"a {type(network).__name__} was given; a PolynomialNetwork is needed.")
+        raise wrong_kind(network, "a PolynomialNetwork")
     neurons, coefficients = (
         to_numpy(network.neurons, np.float64),
         to_numpy(network.coefficients, np.float64),
@@ -100,22 +125,31 @@ def network_weights(problem: PolynomialProblem, network: Any) -> tuple[np.ndarra
     coefficients = (
         coefficients.reshape(len(neurons), -1) if coefficients.size else np.zeros((len(neurons), problem.n_outputs))
     )
-    if neurons.shape[1] != problem.rows.d or coefficients.shape[1] != problem.n_outputs:
-        raise InputError(
-            f"the network has {neurons.shape[1]} features and {coefficients.shape[1]} outputs; "
-            f"the problem has {problem.rows.d} and {problem.n_outputs}."
-        )
+    check_sizes((neurons.shape[1], coefficients.shape[1]), (problem.rows.d, problem.n_outputs))
     if not np.allclose(tuple(network.activation), problem.activation, rtol=1e-12, atol=0):
         raise InputError(
-            f"the network's activation is {tuple(network.activation)}; the problem's is {problem.activation}."
+            f"the network's activation is {tuple(network.activation)}; the problem's, {problem.activation}, is needed."
         )
-    shift, scale = to_numpy(network.shift), to_numpy(network.scale)
-    if (shift != 0).any() or (scale != 1).any():
-        raise InputError("the network scales its inputs itself; give the network in the units of the problem's X.")
+    check_unscaled(network)
     norms = np.linalg.norm(neurons, axis=1, keepdims=True)
     if len(neurons) and np.abs(norms - 1.0).max() > 1e-5:
         raise InputError(f"a neuron has norm {norms.flat[np.abs(norms - 1.0).argmax()]:.6g}; unit neurons are needed.")
     return neurons / norms, coefficients
+
+
+def check_sizes(given: tuple[int, int], needed: tuple[int, int]) -> None:
+    """Raise InputError where (features, outputs) of a network are not those of the problem."""
+    if given != needed:
+        raise InputError(
+            f"the network has {given[0]} features and {given[1]} outputs; those of the problem, {needed[0]} and "
+            f"{needed[1]}, are needed."
+        )
+
+
+def check_unscaled(network: Any) -> None:
+    """Raise InputError for a network that does not take rows in the units of the problem."""
+    if (to_numpy(network.shift) != 0).any() or (to_numpy(network.scale) != 1).any():
+        raise InputError("the network scales its inputs itself; give the network in the units of the problem's X.")
 
 
 def _is_orthonormal(basis: np.ndarray) -> bool:
@@ -124,13 +158,12 @@ def _is_orthonormal(basis: np.ndarray) -> bool:
 
 def floats(name: str, values: Any) -> np.ndarray:
     """Finite float64 numbers of a certificate; CertificateError where they are not."""
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind == "c":
-            raise TypeError("complex")
-        array = np.asarray(array, np.float64)
-    except (TypeError, ValueError):
-        raise CertificateError(f"{name} of the certificate are not numbers.") from None
+    array = None
+    with contextlib.suppress(TypeError, ValueError):
+        given = np.asarray(values)
+        array = None if given.dtype.kind == "c" else np.asarray(given, np.float64)
+    if array is None:
+        raise CertificateError(f"{name} of the certificate are no real numbers; these are needed.")
     if not np.isfinite(array).all():
         raise CertificateError(f"{name} of the certificate must be finite.")
     return array

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._arrays import to_numpy
 from ..balls import gauge
-from ..errors import InputError
+from ..errors import InputError, wrong_kind
 from .blocks import Blocks
 from .gates import unit_gates
 from .patterns import PatternProblem
@@ -77,7 +77,7 @@ class GatedReLUProblem(PatternProblem):
         from ..networks import GatedReLUNetwork
 
         if not isinstance(network, GatedReLUNetwork):
-            raise InputError(f"a {type(network).__name__} was given; a GatedReLUNetwork is needed.")
+            raise wrong_kind(network, "a GatedReLUNetwork")
         self._no_scaling(network)
         own = self._with_intercept(
             to_numpy(network.gates, np.float64), to_numpy(network.gate_biases, np.float64), "gates"

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arrays import to_numpy
-from ..errors import InputError
+from ..errors import InputError, reason
 from ..rows import Rows
+from ..sources.matrices import check_real
 from .labels import class_labels
 
 _PRODUCTS = 1 << 22
@@ -112,11 +113,9 @@ def check_gates(gates: Any, width: int, constant: bool = False) -> np.ndarray:
     if constant and matrix.ndim == 2 and len(matrix) == width - 1:
         matrix = np.concatenate([matrix, np.zeros((1, matrix.shape[1]))])
     needed = f"({width}, P) is needed, a gate in every column with one entry for each entry of a row"
-    if matrix.ndim != 2:
+    if matrix.ndim != 2 or len(matrix) != width:
         hint = "; give gates[:, None] for a single gate" if matrix.shape == (width,) else ""
-        raise InputError(f"gates has shape {matrix.shape}; {needed}{hint}.")
-    if len(matrix) != width:
-        hint = "; the transposed matrix fits: give gates.T" if matrix.shape[1] == width else ""
+        hint = "; the transposed matrix fits: give gates.T" if matrix.shape[1:] == (width,) else hint
         raise InputError(f"gates has shape {matrix.shape}; {needed}{hint}.")
     if matrix.shape[1] == 0:
         raise InputError(f"gates has shape {matrix.shape}; at least one gate (column) is needed.")
@@ -431,12 +430,13 @@ def _generator(random_state: Any) -> np.random.Generator:
 def _real_array(name: str, value: Any) -> np.ndarray:
     """A finite float64 copy."""
     try:
-        array = np.asarray(to_numpy(value))
-        if array.dtype.kind not in "biufO":
-            raise TypeError(f"its type is {array.dtype}")
-        array = np.array(array, dtype=np.float64)
+        given = np.asarray(to_numpy(value))
+        numeric = given.dtype.kind in "biufO"
+        array = np.array(given, dtype=np.float64) if numeric else given
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{name} cannot be read as an array ({error}); real numbers are needed.") from None
+        raise InputError(f"{name} cannot be read as an array ({reason(error)}); real numbers are needed.") from None
+    if not numeric:
+        check_real(given.dtype, name)
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         place = bad[0].tolist()

@@ -11,24 +11,20 @@ from ..errors import CertificateError, InputError
 from .base import normalised
 from .bound import Atoms
 from .certificate import AtomSet, ConeMultipliers, GateShares, OptimalityCertificate
-from .checking import checked_multipliers, floats
+from .checking import check_component, check_inside, checked_multipliers, checked_points, floats, terms_of
 from .gates import unit_gates
 from .pattern_bound import Checked, Shares
 
 if TYPE_CHECKING:
     from .patterns import PatternProblem
 
-_OUTSIDE_TOLERANCE = 1e-6
 _ON_THE_BOUNDARY = 1e-9
 
 
 def checked_component(problem: PatternProblem, number: int, certificate: OptimalityCertificate) -> Checked | None:
     """The parts of a certificate for one component, multipliers scaled to one; None if they all vanish."""
     for part in certificate.parts():
-        if part.component not in range(len(problem.components)):
-            raise CertificateError(
-                f"the certificate speaks of component {part.component!r}; there are {len(problem.components)}."
-            )
+        check_component(problem, part.component)
     atoms = [_checked_atoms(problem, atom) for atom in certificate.atoms if atom.component == number]
     cones = [_checked_cones(problem, part) for part in certificate.cones if part.component == number]
     shares = [_checked_shares(problem, part) for part in certificate.shares if part.component == number]
@@ -48,7 +44,7 @@ def _check_given_once(problem: PatternProblem, shares: list[Shares]) -> None:
             [(part.alternative * terms.g + part.group) * problem.n_gates + part.gate for part in parts]
         )
         if len(np.unique(entries)) != len(entries):
-            raise CertificateError("a share is given twice.")
+            raise CertificateError("a share is given twice; each must be given once.")
 
 
 def matching_gates(problem: PatternProblem, neurons: np.ndarray) -> np.ndarray:
@@ -75,7 +71,7 @@ def matching_gates(problem: PatternProblem, neurons: np.ndarray) -> np.ndarray:
         j = int(off.argmax())
         raise InputError(
             f"neuron {j} has an activation pattern that is none of the {problem.n_gates} of the problem: its nearest "
-            f"gate differs on {int(off[j])} of {rows.n} rows. Give the problem the network's own gates "
+            f"gate differs on {int(off[j])} of {rows.n} rows; give the problem the network's own gates "
             "(convexadv.problems.gates.gates_of)."
         )
     return best
@@ -93,16 +89,7 @@ def _checked_atoms(problem: PatternProblem, atom: AtomSet) -> Atoms:
         return checked
     if atom.spread is not None:
         raise CertificateError("spreads belong to polynomial problems; give points.")
-    q = floats("points", atom.coordinates)
-    basis = None if atom.basis is None else floats("the basis", atom.basis)
-    d = problem.rows.d
-    if basis is not None and (basis.ndim != 2 or basis.shape[1] != d):
-        raise CertificateError(f"the basis has shape {basis.shape}; (p, {d}) is needed.")
-    width = d if basis is None else len(basis)
-    if q.shape != (*checked.multipliers.shape, width):
-        raise CertificateError(f"points have shape {q.shape}; {(*checked.multipliers.shape, width)} is needed.")
-    if checked.terms.loss.signed:
-        raise CertificateError("signed multipliers belong to rows without a ball; their points must be the rows.")
+    q, basis = checked_points(atom, checked, problem.rows.d)
     points = q if basis is None else floats("points", q @ basis)
     radius = checked.of_groups(checked.terms.radius)
     points = _into_balls(problem, points, radius)
@@ -112,20 +99,19 @@ def _checked_atoms(problem: PatternProblem, atom: AtomSet) -> Atoms:
 def _into_balls(problem: PatternProblem, points: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """Points drawn into their balls; CertificateError where one lies outside by more than rounding."""
     if (points[..., ~problem.perturbed] != 0).any():
-        raise CertificateError("a point perturbs the intercept, which the ball leaves alone.")
+        raise CertificateError("a point perturbs the intercept, which the ball leaves alone; its entry must be zero.")
     reach = gauge(points[..., problem.perturbed], problem.norm)
     radius = np.broadcast_to(radius, reach.shape)
-    if (reach > radius * (1.0 + _OUTSIDE_TOLERANCE)).any():
-        raise CertificateError(
-            f"a point lies {float((reach - radius).max()):.3g} outside its ball; points must stay inside."
-        )
+    check_inside(reach, radius)
     shrink = np.where(reach > radius, radius / np.where(reach > 0, reach, 1.0), 1.0)
     return points * (shrink * (1.0 - 2.0**-50))[..., None]
 
 
 def _checked_cones(problem: PatternProblem, part: ConeMultipliers) -> ConeMultipliers:
     if not problem.cones:
-        raise CertificateError("the certificate has cone multipliers; this problem has no cones.")
+        raise CertificateError(
+            "the certificate has cone multipliers, and this problem has no cones; one without them is needed."
+        )
     outputs = len(problem.components[part.component].outputs)
     gate, output = _integers("gate", part.gate, problem.n_gates), _integers("output", part.output, outputs)
     m = len(gate)
@@ -134,7 +120,10 @@ def _checked_cones(problem: PatternProblem, part: ConeMultipliers) -> ConeMultip
     rows = _integers("rows", part.rows, problem.rows.n)
     consistent = len(indptr) == m + 1 and indptr[0] == 0 and (np.diff(indptr) >= 0).all() and indptr[-1] == len(rows)
     if not consistent or values.shape != rows.shape:
-        raise CertificateError("the cone multipliers of the certificate do not fit their blocks.")
+        raise CertificateError(
+            "the cone multipliers of the certificate do not fit their blocks; rows and values of every block are "
+            "needed."
+        )
     if (values < 0).any():
         raise CertificateError("cone multipliers must not be negative.")
     side = floats("side", part.side)
@@ -144,28 +133,27 @@ def _checked_cones(problem: PatternProblem, part: ConeMultipliers) -> ConeMultip
     if tilt is None and problem.radius.any():
         tilt = np.zeros((m, problem.rows.d))
     if tilt is not None:
-        if tilt.shape != (m, problem.rows.d):
-            raise CertificateError(f"tilts have shape {tilt.shape}; {(m, problem.rows.d)} is needed.")
-        tilt = _into_balls(problem, tilt, np.ones(m))
+        tilt = _checked_tilts(problem, tilt, (m, problem.rows.d))
     return ConeMultipliers(part.component, gate, output, side, indptr, rows, values, tilt)
 
 
 def _rescaled(part: ConeMultipliers, size: float) -> ConeMultipliers:
     values = part.values / size
     if not np.isfinite(values).all():
-        raise CertificateError("cone multipliers are too large beside the multipliers of the terms.")
+        raise CertificateError(
+            "cone multipliers are too large beside the multipliers of the terms; their ratios must be finite."
+        )
     return ConeMultipliers(part.component, part.gate, part.output, part.side, part.indptr, part.rows, values, part.tilt)
 
 
 def _checked_shares(problem: PatternProblem, part: GateShares) -> Shares:
     unstable = problem.unstable
     if unstable is None:
-        raise CertificateError("the certificate has shares of unstable gates; this problem has none.")
+        raise CertificateError(
+            "the certificate has shares of unstable gates, and this problem has none; one without them is needed."
+        )
     component = problem.components[part.component]
-    sets = problem.arrays(part.component)
-    if part.term not in range(len(sets)):
-        raise CertificateError(f"the certificate speaks of term {part.term!r}; the component has {len(sets)}.")
-    terms = sets[part.term]
+    terms = terms_of(problem, part)
     k = _integers("alternative", part.alternative, terms.k)
     g, gate = _integers("group", part.group, terms.g), _integers("gate", part.gate, problem.n_gates)
     share = floats("shares", part.share)
@@ -175,12 +163,18 @@ def _checked_shares(problem: PatternProblem, part: GateShares) -> Shares:
         raise CertificateError("shares of unstable gates must lie in [0, 1].")
     row = g if terms.row is None else terms.row[g]
     if not unstable[row, gate].all():
-        raise CertificateError("a share names a gate that does not change inside the ball of its row.")
+        raise CertificateError(
+            "a share names a gate that does not change inside the ball of its row; one that does is needed."
+        )
     tilt = floats("tilts", part.tilt)
     shape = (problem.n_gates, len(component.directions), problem.rows.d)
+    return Shares(terms, k, g, gate, share, _checked_tilts(problem, tilt, shape))
+
+
+def _checked_tilts(problem: PatternProblem, tilt: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if tilt.shape != shape:
         raise CertificateError(f"tilts have shape {tilt.shape}; {shape} is needed.")
-    return Shares(terms, k, g, gate, share, _into_balls(problem, tilt, np.ones(shape[:2])))
+    return _into_balls(problem, tilt, np.ones(shape[:-1]))
 
 
 def _integers(name: str, values: np.ndarray, high: int | None) -> np.ndarray:

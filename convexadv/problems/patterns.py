@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._arrays import to_numpy
 from ..balls import check_norm, dual_norm_name
 from ..errors import InputError
 from ..losses import Loss
 from .base import Evaluation, Problem
 from .blocks import Blocks, group_margins
 from .certificate import OptimalityCertificate
+from .checking import check_sizes, check_unscaled
 from .gates import GateSample, activation_patterns, check_gates, sample_gates
 from .pattern_bound import component_bound
 from .pattern_checking import checked_component
@@ -233,18 +233,15 @@ class PatternProblem(Problem):
         return total
 
     def _no_scaling(self, network: Any) -> None:
-        if (to_numpy(network.shift) != 0).any() or (to_numpy(network.scale) != 1).any():
-            raise InputError("the network scales its inputs itself; give the network in the units of the problem's X.")
-        if network.n_features != self.n_features or network.n_outputs != self.n_outputs:
-            raise InputError(
-                f"the network has {network.n_features} features and {network.n_outputs} outputs; "
-                f"the problem has {self.n_features} and {self.n_outputs}."
-            )
+        check_unscaled(network)
+        check_sizes((network.n_features, network.n_outputs), (self.n_features, self.n_outputs))
 
     def _with_intercept(self, vectors: np.ndarray, offsets: np.ndarray, what: str) -> np.ndarray:
         """Vectors with their offsets as last entries, as the rows need them."""
         if self.fit_intercept:
             return np.concatenate([vectors, offsets[:, None]], 1)
         if (offsets != 0).any():
-            raise InputError(f"the network has {what} with offsets; the problem has none (fit_intercept=True).")
+            raise InputError(
+                f"the network has {what} with offsets; a problem with fit_intercept=True is needed for it."
+            )
         return vectors

@@ -128,7 +128,7 @@ class PolynomialProblem(Problem):
         if value is None:
             return None
         if self.loss.regression:
-            raise InputError(f'{name} constrains margins of labels; it cannot be used with loss="squared".')
+            raise InputError(f'{name} constrains margins of labels; leave it out with loss="squared".')
         return labels.chosen_rows(name, value, self.rows.n)
 
     def evaluate(self, network: Any) -> Evaluation:

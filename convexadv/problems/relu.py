@@ -8,7 +8,7 @@ import numpy as np
 
 from .._arrays import to_numpy
 from ..balls import gauge
-from ..errors import InputError
+from ..errors import wrong_kind
 from .blocks import Blocks
 from .pattern_checking import matching_gates
 from .patterns import PatternProblem
@@ -85,7 +85,7 @@ class ReLUProblem(PatternProblem):
         from ..networks import ReLUNetwork
 
         if not isinstance(network, ReLUNetwork):
-            raise InputError(f"a {type(network).__name__} was given; a ReLUNetwork is needed.")
+            raise wrong_kind(network, "a ReLUNetwork")
         self._no_scaling(network)
         neurons = self._with_intercept(
             to_numpy(network.neurons, np.float64), to_numpy(network.biases, np.float64), "neurons"

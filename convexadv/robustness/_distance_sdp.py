@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, reason
 from ._pairs import Pair, Span, Weights
 
 
@@ -32,7 +32,7 @@ def _nearest(pair: Pair, products: np.ndarray, sign: float, solver: str) -> tupl
 
     if solver not in cp.installed_solvers():
         raise InputError(
-            f"solver {solver!r} is not installed for cvxpy; there are {', '.join(cp.installed_solvers())}."
+            f"solver {solver!r} is not installed for cvxpy; choose one of {', '.join(cp.installed_solvers())}."
         )
     signs, vectors = np.array([sign]), pair.span.vectors
     value = float(pair.values(products[None], signs)[0])
@@ -49,11 +49,16 @@ def _nearest(pair: Pair, products: np.ndarray, sign: float, solver: str) -> tupl
     try:
         problem.solve(solver=solver, **options)
     except cp.error.SolverError as error:
-        raise InputError(f"solver {solver!r} failed on the distance programme: {error}") from error
+        raise InputError(
+            f'solver {solver!r} failed on the distance programme ({reason(error)}); use another one, or method="exact".'
+        ) from error
     if problem.status in ("infeasible", "infeasible_inaccurate"):
         return np.inf, np.zeros(d)
     if lifted.value is None:
-        raise InputError(f"solver {solver!r} found no solution of the distance programme: {problem.status}.")
+        raise InputError(
+            f"solver {solver!r} found no solution of the distance programme ({problem.status}); use another one, or "
+            'method="exact".'
+        )
     mean, moment = lifted.value[:d, d], lifted.value[:d, :d]
     sizes, directions = np.linalg.eigh(moment - np.outer(mean, mean))
     factor = directions @ np.sqrt(sizes.clip(0.0))  # nothing but in the degenerate case

@@ -61,7 +61,9 @@ def search(
     with torch.no_grad():
         scores = score(points)
         if not bool(torch.isfinite(scores).all()):
-            raise InputError("The scores of the network are not finite on the rows that are attacked.")
+            raise InputError(
+                "the scores of the network are not finite on the rows that are attacked; finite ones are needed."
+            )
         todo = torch.nonzero(~goal.reached(scores))[:, 0]
     if len(todo):
         goals, balls, rest = goal[todo], ball[todo], numbers[todo.cpu()]

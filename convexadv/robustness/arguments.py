@@ -33,22 +33,26 @@ def float_rows(X: Array) -> torch.Tensor:
     return X
 
 
+def sides_of(bounds: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides of a box of inputs of some shape, flat and of their own memory."""
+    try:
+        low, high = (np.broadcast_to(to_numpy(side, np.float64), shape).reshape(-1).copy() for side in bounds)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"bounds must be (low, high), numbers or arrays of shape {shape}.") from error
+    if not (low <= high).all():
+        raise InputError("bounds must have low <= high in every entry, and no NaN.")
+    return low, high
+
+
 def box(bounds: Any, flat: torch.Tensor, shape: tuple[int, ...]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Spread the box over the features and check that it holds the rows."""
     if bounds is None:
         return None, None
-    try:
-        sides = [np.broadcast_to(to_numpy(side, np.float64), shape).reshape(-1) for side in bounds]
-        lowest, highest = sides
-    except (TypeError, ValueError) as error:
-        raise InputError(f"bounds must be (low, high), numbers or arrays of shape {shape}.") from error
-    if not (lowest <= highest).all():
-        raise InputError("bounds must have low <= high in every entry, and no NaN.")
-    low, high = (torch.tensor(side).to(flat) for side in sides)
+    low, high = (torch.tensor(side).to(flat) for side in sides_of(bounds, shape))
     outside = ((flat < low) | (flat > high)).any(1)
     if bool(outside.any()):
         row = int(outside.nonzero()[0])
-        raise InputError(f"Row {row} of X lies outside of the bounds; attacks start inside of the box.")
+        raise InputError(f"row {row} of X lies outside of the bounds; rows inside are needed, where attacks start.")
     return low, high
 
 
@@ -83,13 +87,13 @@ def scorer(network: torch.nn.Module, shape: tuple[int, ...]) -> Scorer:
         n = len(points)
         scores = network(points.reshape(n, *shape).to(dtype or points.dtype))
         if not isinstance(scores, torch.Tensor):
-            raise InputError(f"The network must return a tensor of scores, got {type(scores).__name__}.")
+            raise InputError(f"the network must return a tensor of scores, got {type(scores).__name__}.")
         if scores.numel() == n:
             return scores.reshape(n)
         if n == 1 and scores.ndim == 1:  # a module that squeezes
             return scores[None]
         if scores.ndim != 2 or len(scores) != n:
-            raise InputError(f"The network must return (n,) or (n, C) scores, got {tuple(scores.shape)} for n={n}.")
+            raise InputError(f"the network must return (n,) or (n, C) scores, got {tuple(scores.shape)} for n={n}.")
         return scores
 
     return score
@@ -102,7 +106,10 @@ def classes_of(network: torch.nn.Module, labels: Sequence[Any], scores: torch.Te
     if classes is not None:
         classes = as_labels(classes, "the classes of the network")
         if len(classes) != max(2, outputs):
-            raise InputError(f"The network has {len(classes)} classes but {outputs} outputs.")
+            raise InputError(
+                f"the network has {len(classes)} classes, which need {max(2, len(classes))} outputs (or one for two), "
+                f"but {outputs} outputs."
+            )
         return classes
     if outputs > 1:
         return np.arange(outputs)
@@ -110,7 +117,7 @@ def classes_of(network: torch.nn.Module, labels: Sequence[Any], scores: torch.Te
     pairs = [np.array(pair) for pair in ([0, 1], [-1, 1])] if present.dtype.kind != "U" else []
     classes = next((pair for pair in pairs if np.isin(present, pair).all()), present)
     if len(classes) != 2:
-        raise InputError(f"A network with one score needs labels of two values, got {summary(present)}.")
+        raise InputError(f"a network with one score needs labels of two values, got {summary(present)}.")
     return classes
 
 

@@ -98,8 +98,7 @@ def distance_to_boundary(
         )
     X = whole(X)
     rows = Rows.of(X)
-    if rows.d != network.n_features:
-        raise InputError(f"X must have shape (n, {network.n_features}), got ({rows.n}, {rows.d}).")
+    network.check_width(rows.shape)
     check_finite(rows)
     if method == "sdp":
         array = rows.take(np.arange(rows.n)) if isinstance(X, (list, tuple)) else to_numpy(X, np.float64)

@@ -174,7 +174,9 @@ def _method(foolbox: Any, attack: Any, norm: str) -> Any:
         raise InputError(f"attack must be a name or an attack of foolbox, got {type(attack).__name__}.")
     order = getattr(getattr(method, "distance", None), "p", _ORDERS[norm])
     if order != _ORDERS[norm]:
-        raise InputError(f"the attack {type(method).__name__} of foolbox is for l{order:g} balls, norm is {norm!r}.")
+        raise InputError(
+            f"the attack {type(method).__name__} of foolbox is for l{order:g} balls, norm is {norm!r}; they must agree."
+        )
     return method
 
 

@@ -284,7 +284,7 @@ def evaluate(
     leaf = x.requires_grad_(True)
     loss, merit = _loss_and_merit(loss_fn(leaf))
     if not loss.requires_grad:
-        raise InputError("The loss has no gradient: the network does not depend on its inputs differentiably.")
+        raise InputError("the loss has no gradient: the network must depend on its inputs differentiably.")
     (slope,) = torch.autograd.grad(loss.sum(), leaf)
     return loss.detach(), merit.detach(), slope
 

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
 from ..networks.labels import label_indices
 from ..rows import Rows, check_finite, whole
+from .arguments import sides_of
 from .pgd import Neighbourhood
 
 EXACT_TOLERANCE = 1e-9
@@ -95,16 +96,14 @@ class Query:
                 "worst-case margins need a PolynomialNetwork, ReLUNetwork or GatedReLUNetwork, got "
                 f"{type(network).__name__}; attack takes any torch module."
             )
-        if network.classes is None:
-            raise InputError("margins need classes, and this network has none (it predicts values).")
+        classes = network.known_classes()
         check_norm(norm, NORMS)
         X = whole(X)
         rows = Rows.of(X)
-        if rows.d != network.n_features:
-            raise InputError(f"X must have shape (n, {network.n_features}), got ({rows.n}, {rows.d}).")
+        network.check_width(rows.shape)
         check_finite(rows)
         array = rows.take(np.arange(rows.n)) if isinstance(X, (list, tuple)) else to_numpy(X)
-        labels, radii = label_indices(y, network.classes, rows.n), per_row("radius", radius, rows.n)
+        labels, radii = label_indices(y, classes, rows.n), per_row("radius", radius, rows.n)
         box = None if bounds is None else _box(bounds, array, network, norm)
         return cls(network, array, labels, radii, norm, X.device if is_tensor(X) else None, box)
 
@@ -143,19 +142,14 @@ def _box(bounds: Any, X: np.ndarray, network: Network, norm: str) -> tuple[np.nd
     if norm != "linf" or not isinstance(network, PolynomialNetwork):
         raise InputError(
             f"bounds are known for linf balls of a PolynomialNetwork, got norm={norm!r} and a {type(network).__name__}; "
-            "without bounds the result holds for them too."
+            "leave them out, and the result holds for the box too."
         )
-    d = X.shape[1]
-    try:
-        low, high = (np.broadcast_to(to_numpy(side, np.float64), (d,)).copy() for side in bounds)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"bounds must be (low, high), numbers or arrays of shape ({d},).") from error
-    if not (low <= high).all():
-        raise InputError("bounds must have low <= high in every entry, and no NaN.")
+    low, high = sides_of(bounds, (X.shape[1],))
     outside = (np.clip(X, low, high) != X).any(1)
     if outside.any():
         raise InputError(
-            f"Row {int(outside.argmax())} of X lies outside of the bounds; balls are cut around rows inside."
+            f"row {int(outside.argmax())} of X lies outside of the bounds; rows inside are needed, around which balls "
+            "are cut."
         )
     return low, high
 

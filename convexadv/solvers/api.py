@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .._checks import number
-from ..errors import InputError
+from ..errors import InputError, needs_checkpoint
 from ..problems import GatedReLUProblem, PolynomialProblem, ReLUProblem
 from ..problems.base import Problem
 from .solution import Record, Solution
@@ -123,10 +123,12 @@ def solve(
     }
     if checkpoint is not None:
         if not isinstance(problem, PolynomialProblem) or solver not in ("auto", "torch"):
-            raise InputError("checkpoint is an argument of the torch backend of polynomial problems.")
+            raise InputError(
+                "checkpoint belongs to the torch backend of polynomial problems; leave it out for other ones."
+            )
         options |= {"checkpoint": checkpoint, "checkpoint_every": checkpoint_every, "resume": resume}
     elif resume:
-        raise InputError("resume=True needs the path of a checkpoint: checkpoint=PATH.")
+        raise needs_checkpoint()
     if solver in ("auto", "torch"):
         return _load(backends.torch)(
             problem,

@@ -82,14 +82,18 @@ class DatasetRows(Source):
             return np.asarray(item, np.float64)
         except (TypeError, ValueError):
             raise InputError(
-                f"item {number} of the data set holds a {type(item).__name__}, not a row of real numbers."
+                f"item {number} of the data set holds a {type(item).__name__}, not a row; rows of real numbers are "
+                "needed."
             ) from None
 
     def _row(self, part: Any, number: int) -> Any:
         """The row, flat, in the type of the source."""
         size = int(np.prod(part.shape))
         if size != self.shape[1]:
-            raise InputError(f"item {number} of the data set has {size} features, item 0 has {self.shape[1]}.")
+            raise InputError(
+                f"item {number} of the data set has {size} features, item 0 has {self.shape[1]}; all need the same "
+                "number."
+            )
         if self._exact and part.dtype != self.dtype:
             raise InputError(
                 f"item {number} of the data set has the type {part.dtype}, item 0 {self.dtype}; say by dtype=... which "
@@ -133,7 +137,7 @@ def _dtype(dtype: Any) -> Any:
     try:
         return np.dtype(dtype)
     except TypeError:
-        raise InputError(f"dtype={dtype!r} is not a NumPy or torch dtype.") from None
+        raise InputError(f"dtype={dtype!r} is no dtype; one of NumPy or torch is needed.") from None
 
 
 def _numbers(item: list) -> bool:

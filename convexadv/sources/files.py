@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._arrays import Array
-from ..errors import FileFormatError, InputError
+from ..errors import FileFormatError, InputError, not_safetensors, reason, unreadable
 from .matrices import REAL_TYPES, check_real
 from .source import Shards, Source
 
@@ -33,11 +33,15 @@ class NpyRows(Source):
         # "c": tensors can share the memory of the block, and what is written to it never reaches the file
         array = read_npy(self.path, "c")
         if (array.shape, array.dtype) != (self.shape, self.dtype):
-            raise InputError(f"{self.path} has changed since it was opened; open it again.")
+            raise _changed(self.path)
         return array[first:stop]
 
     def _name(self) -> str:
         return f"{self.path!r}, "
+
+
+def _changed(path: str) -> InputError:
+    return InputError(f"{path} has changed since it was opened; open it again.")
 
 
 class SafetensorsRows(Source):
@@ -50,11 +54,11 @@ class SafetensorsRows(Source):
         if name is None:
             if len(matrices) != 1:
                 count = "no" if not matrices else "several"
-                hint = "" if not matrices else ": choose one by its name"
-                raise InputError(f"{path} holds {count} tensors of two dimensions (it has {known}){hint}.")
+                needed = "one is needed" if not matrices else "choose one by its name"
+                raise InputError(f"{path} holds {count} tensors of two dimensions (it has {known}); {needed}.")
             name = matrices[0]
         if name not in tensors:
-            raise InputError(f"{path} has no tensor {name!r}; it has {known}.")
+            raise InputError(f"{path} has no tensor {name!r}; choose one of {known}.")
         shape, kind = tensors[name]
         if len(shape) != 2:
             raise InputError(f"the tensor {name!r} of {path} has shape {shape}; a matrix (n, d) is needed.")
@@ -76,7 +80,7 @@ class SafetensorsRows(Source):
                 block = part[first:stop]
                 if block.dtype == self.dtype:
                     return block
-        raise InputError(f"{self.path} has changed since it was opened; open it again.")
+        raise _changed(self.path)
 
     def _name(self) -> str:
         return f"{self.path!r}, {self.name!r}, "
@@ -137,9 +141,9 @@ def files_of(folder: str) -> list[str]:
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIXES) and not name.startswith("."))
     except OSError as error:
-        raise InputError(f"the folder {folder} cannot be read: {error.strerror or error}.") from error
+        raise unreadable(folder, error) from error
     if not names:
-        raise InputError(f"the folder {folder} holds no {' or '.join(SUFFIXES)} files.")
+        raise InputError(f"the folder {folder} holds no {' or '.join(SUFFIXES)} files; at least one is needed.")
     for before, after in zip(names, sorted(names, key=_by_number), strict=True):
         if before != after:
             raise InputError(
@@ -156,7 +160,7 @@ def _open_file(path: str, name: str | None) -> Source:
     if suffix == ".safetensors":
         return SafetensorsRows(os.path.abspath(path), name)
     if suffix != ".npy":
-        raise InputError(f"{path} is not of a known kind; {' or '.join(SUFFIXES)} files hold rows with their shape.")
+        raise InputError(f"{path} is of no known kind; a {' or '.join(SUFFIXES)} file is needed.")
     if name is not None:
         raise InputError(f"the tensor {name!r} was asked for, but {path} holds one array without a name.")
     return NpyRows(os.path.abspath(path))
@@ -180,10 +184,9 @@ def read_npy(path: str, mmap_mode: Literal["c"] | None = None) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise unreadable(path, error) from error
     except Exception as error:  # ValueError, EOFError, and whatever the parser of the header raises
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise FileFormatError(f"{path} is truncated or no .npy file of plain values ({reason}).") from error
+        raise FileFormatError(f"{path} is truncated or no .npy file of plain values ({reason(error)}).") from error
     if not isinstance(array, np.ndarray):
         array.close()
         raise FileFormatError(f"{path} is an archive of several arrays; a .npy file with one is needed.")
@@ -224,12 +227,12 @@ class _Safetensors:
             with open(self._path, "rb"):
                 pass
         except OSError as error:
-            raise InputError(f"{self._path} cannot be read: {error.strerror or error}.") from error
+            raise unreadable(self._path, error) from error
         try:
             self._file = safe_open(self._path, framework="pt")
             return self._file.__enter__()
         except Exception as error:  # safetensors raises its own errors, OSError, ValueError, RuntimeError
-            raise FileFormatError(f"{self._path} is truncated or not a safetensors file: {error}.") from error
+            raise not_safetensors(self._path, error) from error
 
     def __exit__(self, *reason: Any) -> None:
         self._file.__exit__(*reason)

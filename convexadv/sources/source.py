@@ -40,7 +40,9 @@ class Source:
 
     def __getitem__(self, rows: slice) -> Array:
         if not isinstance(rows, slice) or rows.step not in (None, 1):
-            raise InputError(f"a source is read by slices of rows, source[a:b]; got source[{rows!r}].")
+            raise InputError(
+                f"a source is read by slices of rows; source[{rows!r}] was given, and source[a:b] is needed."
+            )
         first, stop, _ = rows.indices(self.shape[0])
         return self._read(first, max(first, stop))
 
@@ -48,7 +50,7 @@ class Source:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("a source cannot be an array without being read; copy=False is not possible.")
+            raise ValueError("a source cannot be an array without being read; leave copy=False out.")
         kind = self.dtype if isinstance(self.dtype, np.dtype) else to_numpy(self[:0]).dtype
         out = np.empty(self.shape, kind if dtype is None else dtype)
         for first in range(0, len(self), READ_ROWS):

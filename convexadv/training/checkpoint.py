@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .._atomic import atomic_write
-from ..errors import FileFormatError, InputError
+from ..errors import FileFormatError, checkpoint_exists, reason, unwritable
 
 _FORMAT = "convexadv-training-1"
 
@@ -38,11 +38,9 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike[str], facts: dict[str, str], every: float, resume: bool):
         self.path, self.facts, self.every = Path(path), facts, every
         if not self.path.absolute().parent.is_dir():
-            raise InputError(f"Cannot write {self.path}: its folder does not exist.")
+            raise unwritable(self.path, "its folder does not exist")
         if self.path.exists() and not resume:
-            raise InputError(
-                f"{self.path} exists; resume=True continues from it, another path or deleting it starts anew."
-            )
+            raise checkpoint_exists(self.path)
 
     def load(self) -> dict[str, Any] | None:
         """Read the file if there is one; no code of it is run.
@@ -62,15 +60,16 @@ class Checkpoint:
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-            raise FileFormatError(
-                f"{self.path} is truncated or not a checkpoint: {str(error).splitlines()[0]}"
-            ) from error
+            raise FileFormatError(f"{self.path} is truncated or not a checkpoint ({reason(error)}).") from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise FileFormatError(f"{self.path} is not a checkpoint of a training of this version ({_FORMAT}).")
+            raise FileFormatError(
+                f"{self.path} is not a checkpoint of a training of this version ({_FORMAT}); give another path."
+            )
         for name, value in self.facts.items():
             if content["facts"].get(name) != value:
                 raise FileFormatError(
-                    f"{self.path} belongs to another training: its {name} is {content['facts'].get(name)}, not {value}."
+                    f"{self.path} belongs to another training: its {name} is {content['facts'].get(name)}, not "
+                    f"{value}; give another path."
                 )
         state: dict[str, Any] = content["state"]
         return state

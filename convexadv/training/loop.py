@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from ..errors import InputError, TrainingError
+from ..errors import InputError, TrainingError, needs_checkpoint
 from .checkpoint import Checkpoint
 from .data import Augmentation, Images
 from .objectives import Clean, Objective, frozen_statistics
@@ -117,7 +117,7 @@ def train(
     run = _Run(model, images, objective or Clean(), settings or Settings(), augment, coupling)
     saved = None if checkpoint is None else Checkpoint(checkpoint, run.facts(), checkpoint_every, resume)
     if saved is None and resume:
-        raise InputError("resume=True needs the path of a checkpoint: checkpoint=PATH.")
+        raise needs_checkpoint()
     state = None if saved is None else saved.load()
     if state is not None:
         run.load_state(state)
@@ -146,7 +146,7 @@ class _Run:
         self.augment, self.coupling = augment, coupling
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not self.parameters:
-            raise InputError("The model has no parameter that can be trained.")
+            raise InputError("the model has no parameter that can be trained; at least one is needed.")
         self.device = self.parameters[0].device
         if settings.precision == "float16" and (self.device.type != "cuda" or settings.sharpness > 0):
             raise InputError("float16 needs a model on a GPU and sharpness 0; bfloat16 works everywhere.")
@@ -256,16 +256,16 @@ class _Run:
     def _require_finite(self) -> None:
         if not math.isfinite(float(self.total)):
             raise TrainingError(
-                f"The loss of epoch {self.epoch + 1} is not finite at step {self.batch} of {self.batches}; "
-                "the last checkpoint is kept: a smaller learning rate or precision float32 may help."
+                f"the loss of epoch {self.epoch + 1} is not finite at step {self.batch} of {self.batches}; "
+                "the last checkpoint is kept: try a smaller learning rate, or precision float32."
             )
 
     def _save(self, saved: Checkpoint) -> None:
         self._require_finite()
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
             raise TrainingError(
-                f"A weight is not finite in epoch {self.epoch + 1}; the last checkpoint is kept: "
-                "a smaller learning rate or precision float32 may help."
+                f"a weight is not finite in epoch {self.epoch + 1}; the last checkpoint is kept: "
+                "try a smaller learning rate, or precision float32."
             )
         saved.save(
             {

@@ -218,7 +218,7 @@ class Mixed:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0:
-            raise InputError(f"share is {self.share!r}; the share of the clean loss lies between 0 and 1.")
+            raise InputError(f"share is {self.share!r}; the share of the clean loss must lie between 0 and 1.")
 
     def __call__(
         self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator

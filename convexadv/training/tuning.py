@@ -86,10 +86,12 @@ def _only(model: torch.nn.Module, parts: Sequence[str]) -> None:
     for name in [parts] if isinstance(parts, str) else parts:
         if name not in modules:
             known = ", ".join(key for key, _ in model.named_children())
-            raise InputError(f"parts has {name!r}, which is no module of the model; at the top there are: {known}.")
+            raise InputError(f"parts has {name!r}, which is no module of the model; choose names such as {known}.")
         found = [parameter for parameter in modules[name].parameters() if parameter.requires_grad]
         if not found:
-            raise InputError(f"the part {name!r} of the model has no parameter that can be trained.")
+            raise InputError(
+                f"the part {name!r} of the model has no parameter that can be trained; at least one is needed."
+            )
         inside.update(map(id, found))
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in inside)

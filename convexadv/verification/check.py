@@ -136,7 +136,7 @@ def same_network(claim: Claim, path: str | os.PathLike[str]) -> bool:
     """
     tensors, header = read_safetensors(path, "model")
     if header.get("format") != "convexadv" or not isinstance(header.get("settings"), dict):
-        raise FileFormatError(f"{os.fspath(path)} is not a model file of convexadv.")
+        raise FileFormatError(f"{os.fspath(path)} is not a model file of convexadv; one of convexadv.save is needed.")
     activation = header["settings"].get("activation")
     if header.get("kind") != claim.kind or set(tensors) != set(claim.weights):
         return False

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
-from ..errors import FileFormatError, InputError
+from ..errors import FileFormatError, InputError, not_safetensors, reason, unreadable
 
 FORMAT, FORMAT_VERSION = "convexadv-certificate", 1
 NORMS = ("l2", "linf", "l1")
@@ -165,19 +165,19 @@ def read_safetensors(path: str | os.PathLike[str], what: str) -> tuple[dict[str,
     """
     name = os.fspath(path)
     if not os.path.isfile(name):
-        raise InputError(f"There is no {what} file {name}.")
+        raise InputError(f"there is no {what} file {name}.")
     try:
         with open(name, "rb") as file:
             content = file.read()
     except OSError as error:
-        raise InputError(f"Cannot read {name}: {error.strerror or error}.") from error
+        raise unreadable(name, error) from error
     try:
         tensors = from_bytes(content)
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
         header = json.loads(metadata.get(_HEADER, "null"))
     except Exception as error:  # safetensors raises its own errors, and others
-        raise FileFormatError(f"{name} is truncated or not a safetensors file: {error}.") from error
+        raise not_safetensors(name, error) from error
     if not isinstance(header, dict):
         raise FileFormatError(f"{name} is a safetensors file, but not a {what} file of convexadv.")
     return tensors, header
@@ -208,11 +208,16 @@ def unpack_parts(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
         raise FileFormatError(f"{name} is a safetensors file, but not a certificate file of convexadv.")
     version = header.get("format_version")
     if version != FORMAT_VERSION:
-        raise FileFormatError(f"{name} has format version {version!r}; this version reads {FORMAT_VERSION}.")
+        raise FileFormatError(f"{name} has format version {version!r}; {FORMAT_VERSION} is needed.")
     rest = {key: value for key, value in header.items() if key != "sha256"}
     if header.get("sha256") != _digest(json.dumps(rest, sort_keys=True), tensors):
         raise FileFormatError(f"{name} is damaged: its content does not have the digest that it was written with.")
     return tensors, header
+
+
+def not_valid(path: str, why: str) -> FileFormatError:
+    """The error of a file whose parts do not make a certificate."""
+    return FileFormatError(f"{path} is not a valid certificate: {why}.")
 
 
 def unpack(path: str | os.PathLike[str]) -> Claim:
@@ -235,16 +240,16 @@ def unpack(path: str | os.PathLike[str]) -> Claim:
     name = os.fspath(path)
     if header.get("claim") != "robustness":
         raise FileFormatError(
-            f"{name} holds a certificate of {header.get('claim')}; only robustness can be verified without the "
-            "training problem (problem.lower_bound checks the others)."
+            f"{name} holds a certificate of {header.get('claim')}; one of robustness is needed, for others "
+            "are checked by problem.lower_bound."
         )
     try:
         claim = _claim(tensors, header)
         problem = _misfit(claim)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise FileFormatError(f"{name} is not a valid certificate: {error!r}.") from error
+        raise not_valid(name, reason(error)) from error
     if problem:
-        raise FileFormatError(f"{name} is not a valid certificate: {problem}.")
+        raise not_valid(name, problem)
     return claim
 
 

@@ -21,7 +21,7 @@ def require(solver: str) -> None:
     """Raise SolverUnavailableError if the solver cannot be used."""
     state = mosek_state() if solver == "MOSEK" else _installed(_PACKAGES[solver])
     if state != AVAILABLE:
-        raise SolverUnavailableError(f'solver="{solver}" cannot be used: {state}; solver="CLARABEL" or "torch" can be.')
+        raise SolverUnavailableError(f'solver="{solver}" cannot be used: {state}; use solver="CLARABEL" or "torch".')
 
 
 def _installed(package: str) -> str:

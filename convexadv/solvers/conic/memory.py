@@ -108,7 +108,7 @@ def refuse_beyond(needed: float, sentence: str) -> None:
     free = available()
     if needed > free:
         begin = sentence.format(f"{needed / 1e9:.3g} GB")
-        raise SolverUnavailableError(f'{begin} and {free / 1e9:.3g} GB are available; solver="torch" can solve it.')
+        raise SolverUnavailableError(f'{begin} and {free / 1e9:.3g} GB are available; use solver="torch".')
 
 
 def _system_memory() -> float:

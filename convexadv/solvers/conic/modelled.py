@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from ...errors import SolverUnavailableError
+from ...errors import SolverUnavailableError, reason
 from . import svec
 from .answer import Answer, Outcome, finite_or_none
 from .program import ConicProgram
@@ -59,13 +59,13 @@ def run_cvxpy(
             model.solve(solver=solver, **settings)
     except cvxpy.error.SolverError as error:
         if "not installed" in str(error):
-            raise SolverUnavailableError(f"cvxpy cannot use solver {solver!r}: {error}") from error
+            raise SolverUnavailableError(f"cvxpy cannot use solver {solver!r}: {reason(error)}.") from error
         return Answer(Outcome.FAILED, f"{solver}: {error}")
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "mosek":
             raise
         # cvxpy lets MOSEK's own errors through: a licence that ran out since it was asked for
-        raise SolverUnavailableError(f'solver="MOSEK" stopped with {error!r}; solver="torch" can be used.') from error
+        raise SolverUnavailableError(f'solver="MOSEK" stopped with {error!r}; use solver="torch".') from error
     statistics = model.solver_stats
     seconds = (statistics.solve_time or 0.0) + (statistics.setup_time or 0.0) if statistics is not None else 0.0
     iterations = int(statistics.num_iters or 0) if statistics is not None else 0

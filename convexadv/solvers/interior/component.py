@@ -218,8 +218,7 @@ class Component:
             self.upper, self.best = value, blocks
 
     def _method(self) -> InteriorPoint:
-        if self.method is None:
-            raise RuntimeError("the working set is empty")
+        assert self.method is not None  # the working set holds a block
         return self.method
 
     def _inside(self, method: InteriorPoint) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..._atomic import atomic_write
-from ...errors import FileFormatError, InputError
+from ...errors import FileFormatError, InputError, checkpoint_exists, reason, unwritable
 from ...problems.base import Problem
 
 _FORMAT = "convexadv-checkpoint"
@@ -53,7 +53,7 @@ class Checkpoint:
         self.fingerprint = fingerprint(problem)
         self.generation, self.last = 0, time.perf_counter()
         if not self.path.absolute().parent.is_dir():
-            raise InputError(f"Cannot write {self.path}: its folder does not exist.")
+            raise unwritable(self.path, "its folder does not exist")
         check_existing(path, self.together.size, resume)
 
     def _files(self) -> list[Path]:
@@ -103,7 +103,9 @@ class Checkpoint:
                 header = json.loads((content.metadata() or {}).get(_FORMAT, "null"))
                 arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as error:
-            raise FileFormatError(f"{file} is no readable checkpoint ({error}); delete it to start anew.") from None
+            raise FileFormatError(
+                f"{file} is no readable checkpoint ({reason(error)}); delete it to start anew."
+            ) from None
         if not isinstance(header, dict) or header.get("version") != _VERSION:
             raise FileFormatError(f"{file} is not a checkpoint of this version of convexadv; delete it to start anew.")
         if header["fingerprint"] != self.fingerprint:
@@ -129,7 +131,7 @@ def check_existing(path: str | os.PathLike[str], size: int, resume: bool) -> Non
     found = [text] if os.path.exists(text) else []
     found += sorted(file for file in glob.glob(glob.escape(text) + ".*-of-*.[01]") if _writers(text, file) > 1)
     if found and not resume:
-        raise InputError(f"{found[0]} exists; resume=True continues from it, another path or deleting it starts anew.")
+        raise checkpoint_exists(found[0])
     sizes = [_writers(text, file) for file in found]
     if sizes and size not in sizes:
         started = "one process" if sizes[0] == 1 else f"{sizes[0]} processes"
