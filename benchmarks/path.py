@@ -20,7 +20,7 @@ import convexadv as ca
 from benchmarks import record
 from convexadv.cli.output import table
 from convexadv.datasets import load, standardise
-from convexadv.paths import at, geometric
+from convexadv.paths.regularisation import at, geometric
 
 NAME = "benchmarks.path"
 TARGET = 3.0

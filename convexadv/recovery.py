@@ -171,7 +171,7 @@ def network_from_lift(
 
 
 def lift(network: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Lift a network: Z = sum of |alpha_j| [u_j; 1][u_j; 1]' over alpha_j > 0, and Z' over alpha_j < 0.
+    """Lift a network: Z = sum of abs(alpha_j) [u_j; 1][u_j; 1]' over alpha_j > 0, and Z' over alpha_j < 0.
 
     Parameters
     ----------

@@ -19,7 +19,8 @@ numpydoc_validation_checks = {"PR01", "PR02"}
 numpydoc_validation_exclude = {
     r"\.(OptimalityCertificate|Solution|Status|AttackResult|RobustnessCertificate|RegularisationPath|Verification|Dataset|Scaling)$",
     r"\.(Robustified|HeadReport|Tap|MaskingReport|MarginSurface|ModelCertificate|LipschitzBound)$",
-    r"\.(Compressed|Allocation)$",
+    r"\.(Compressed|Allocation|AtomSet|ConeMultipliers|GateShares|GateSample|Record|PathPoint|Growth|ConeDecomposition)$",
+    r"\.(MarginResult|BoundaryDistance|RobustAccuracy|Settings|Images|Loss|Clean|OneStep|Adversarial|TRADES|Mixed)$",
     r"\.set_\w+_request$",
     r"\.(fit|predict|score|decision_function|predict_proba)$",
 }

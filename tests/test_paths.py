@@ -11,8 +11,8 @@ from sklearn.datasets import load_breast_cancer
 
 import convexadv as ca
 from convexadv.datasets import standardise
-from convexadv.paths import at, geometric
 from convexadv.paths.prediction import predicted
+from convexadv.paths.regularisation import at, geometric
 from convexadv.plotting import new_figure, plot_path, plot_tradeoff
 
 mpl.use("agg")

@@ -1,6 +1,6 @@
 """Paths of solutions over beta and radius, from the zero network down, each solve starting from the one before."""
 
 from .path import PathPoint, RegularisationPath
-from .regularisation import at, geometric, regularisation_path
+from .regularisation import regularisation_path
 
-__all__ = ["PathPoint", "RegularisationPath", "at", "geometric", "regularisation_path"]
+__all__ = ["PathPoint", "RegularisationPath", "regularisation_path"]
