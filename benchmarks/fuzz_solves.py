@@ -14,7 +14,7 @@ import convexadv as ca
 from benchmarks.fuzz_problems import objectives, problem
 from benchmarks.fuzz_tally import Draw, Tally
 
-_NETWORKS, _LIMIT = 4, 1.0
+_NETWORKS, _LIMIT = 4, 0.5
 _CONIC = {"CLARABEL": 0.9, "SCS": 0.1}
 _ROUNDING = 1e-10
 
@@ -26,10 +26,10 @@ def _solve(rng: np.random.Generator, tally: Tally, kind: str, largest: tuple[int
     tol = float(rng.choice([1e-2, 1e-3, 1e-4], p=[0.6, 0.3, 0.1]))
     chance = rng.random()
     found = {}
-    if chance > 0.1:
+    if chance > 0.15:
         limit = {"max_iter": int(rng.integers(0, 4))} if rng.random() < 0.1 else {}
         found["torch"] = ca.solve(what, tol=tol, time_limit=_LIMIT, **limit)
-    if chance < 0.1 + both:
+    if chance < 0.15 + both:
         solver = str(rng.choice(list(_CONIC), p=list(_CONIC.values())))
         found[solver] = ca.solve(what, solver, tol=tol)
     for name, solution in found.items():
@@ -107,5 +107,5 @@ def gated(rng: np.random.Generator, tally: Tally) -> None:
     _solve(rng, tally, "gated", (14, 6) if rng.random() < 0.95 else (30, 12))
 
 
-KINDS: list[Draw] = [gated, polynomial, gated, relu, gated]
+KINDS: list[Draw] = [gated, polynomial, gated, relu, gated, gated, gated]
 """Kinds of draws, in turn."""
