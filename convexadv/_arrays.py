@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InputError
+
 Array = Any
 """A NumPy array or a torch tensor."""
 
@@ -26,6 +28,13 @@ def is_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def check_dense(tensor: Any) -> None:
+    """Raise InputError for a tensor of which the values are not all there: a sparse one, or one of the device "meta"."""
+    if tensor.is_meta or str(tensor.layout) != "torch.strided":
+        kind = "without values (its device is meta)" if tensor.is_meta else f"of the layout {tensor.layout}"
+        raise InputError(f"a tensor {kind} was given; a dense one is needed.")
+
+
 def namespace(*arrays: object) -> ModuleType:
     """``torch`` if one of the arrays is a tensor, else ``numpy``."""
     return sys.modules["torch"] if any(is_tensor(array) for array in arrays) else np
@@ -34,9 +43,18 @@ def namespace(*arrays: object) -> ModuleType:
 def to_numpy(value: Array, dtype: Any = None) -> np.ndarray:
     """The array in host memory; no copy when it is there already in that type."""
     if is_tensor(value):
+        check_dense(value)
         value = value.detach().cpu()
         value = value.numpy() if value.dtype != sys.modules["torch"].bfloat16 else value.float().numpy()
     return np.asarray(value, dtype=dtype)
+
+
+def plain_array(values: Any, name: str) -> np.ndarray:
+    """Values as a NumPy array of any type; InputError where they make none, such as rows of different lengths."""
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} cannot be read as an array; numbers in rows of one length are needed.") from None
 
 
 def to_tensor(array: Any, device: Any) -> Any:

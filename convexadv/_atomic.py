@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+from ._checks import file_name
 from .errors import InputError, reason, unwritable
 
 
@@ -45,7 +46,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", newline: str | N
     """
     if mode not in ("w", "wb"):
         raise InputError(f'mode must be "w" or "wb", got {mode!r}.')
-    target = os.path.realpath(path)
+    target = os.path.realpath(file_name(path))
     text = {"encoding": "utf-8", "newline": newline} if mode == "w" else {}
     if os.path.isdir(target):
         raise unwritable(path, "it is a folder, and the name of a file is needed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ def number(name: str, value: Any, low: float = 0.0, high: float = np.inf) -> flo
     """A finite float in [low, high]."""
     try:
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         raise InputError(f"{name}={value!r} is not a number; a number in [{low:g}, {high:g}] is needed.") from None
     if not (np.isfinite(result) and low <= result <= high):
         raise InputError(f"{name}={result:g} is out of range; a finite number in [{low:g}, {high:g}] is needed.")
@@ -25,7 +26,7 @@ def per_row(name: str, value: Any, n: int) -> np.ndarray:
     """A non-negative float for every row, from one number or n of them."""
     try:
         array = np.asarray(to_numpy(value), dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name}={value!r} is not numeric; a number or an array of {n} numbers is needed.") from None
     if array.ndim == 0:
         array = np.full(n, float(array))
@@ -37,6 +38,14 @@ def per_row(name: str, value: Any, n: int) -> np.ndarray:
         bad = float(array[~(np.isfinite(array) & (array >= 0))][0])
         raise InputError(f"{name} contains {bad:g}; finite values of zero or more are needed.")
     return array
+
+
+def file_name(path: Any) -> str:
+    """The text of a path, or an InputError where it is none."""
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise InputError(f"a {type(path).__name__} was given as a path; text or a path is needed.") from None
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:

@@ -36,7 +36,7 @@ def check_norm(norm: Any, allowed: Sequence[str] = NORMS) -> None:
     InputError
         If it is another one.
     """
-    if norm not in allowed:
+    if not isinstance(norm, str) or norm not in allowed:
         names = " or ".join(f'"{name}"' for name in allowed)
         raise InputError(f"norm must be {names}, got {norm!r}.")
 

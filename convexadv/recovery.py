@@ -192,7 +192,10 @@ def lift(network: Any) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _symmetric(Z: Any) -> np.ndarray:
-    Z = np.asarray(to_numpy(Z), dtype=np.float64)
+    try:
+        Z = np.asarray(to_numpy(Z), dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError("Z does not hold numbers; a finite symmetric matrix of order d + 1 >= 2 is needed.") from None
     if Z.ndim != 2 or Z.shape[0] != Z.shape[1] or len(Z) < 2 or not np.isfinite(Z).all():
         raise InputError(f"Z has shape {Z.shape}; a finite symmetric matrix of order d + 1 >= 2 is needed.")
     return 0.5 * (Z + Z.T)

@@ -213,9 +213,15 @@ def _to_float64(block: Any) -> np.ndarray:
     return to_numpy(block, np.float64)
 
 
-def check_finite(rows: Rows) -> None:
-    """Raise InputError naming the first NaN or infinite entry."""
+def check_finite(rows: Rows, largest: float = np.inf) -> None:
+    """Raise InputError naming the first entry that is NaN, infinite, or of a magnitude above the largest."""
     for where, block in rows.blocks():
+        if largest < np.inf and (abs(block) > largest).any() and np.isfinite(block).all():
+            row, column = np.argwhere(abs(block) > largest)[0]
+            raise InputError(
+                f"X[{where.start + row}, {column}] is {block[row, column]:g}; magnitudes up to {largest:g} are needed, whose "
+                "squares are numbers (scale the feature)."
+            )
         bad = ~np.isfinite(block)
         if bad.any():
             row, column = np.argwhere(bad)[0]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .._arrays import Array, is_tensor, namespace, to_numpy
+from .._arrays import Array, check_dense, is_tensor, namespace, to_numpy
 from ..errors import InputError
 from .dual import EPS, dual_bound, dual_matrix
 from .interior import interior_point
@@ -137,7 +137,12 @@ def _checked(U: Array, w: Array, *per_row: Array | float | None) -> tuple[Array,
     given: list[Any] = [0.0 if value is None else value for value in (U, w, *per_row)]
     xp = namespace(*given)
     place = next(({"device": value.device} for value in given if is_tensor(value)), {})
-    arrays = [xp.asarray(v.detach() if is_tensor(v) else v, dtype=xp.float64, **place) for v in given]
+    try:
+        for value in filter(is_tensor, given):
+            check_dense(value)
+        arrays = [xp.asarray(v.detach() if is_tensor(v) else v, dtype=xp.float64, **place) for v in given]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise InputError(f"one of {', '.join(names)} does not hold numbers; arrays of numbers are needed.") from None
     shapes = dict(zip(names, (tuple(array.shape) for array in arrays), strict=True))
     if len(shapes["g"]) != 2 or len(shapes["U"]) != 2 or shapes["U"][1] != shapes["g"][1] or shapes["g"][1] == 0:
         raise InputError(f"U has shape {shapes['U']} and g {shapes['g']}; needed are (m, d) and (n, d) with d > 0.")

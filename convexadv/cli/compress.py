@@ -13,31 +13,18 @@ from .._version import __version__
 from ..compression import Compressed, save_factorised
 from ..compression.compress import compress
 from ..training import Settings, augmentation
-from .data import check_labels, files_read, read_data
 from .exit_codes import ExitCode
-from .output import check_targets, say, to_json
-from .torch_models import read_model, shaped
+from .output import say_report
+from .torch_models import prepared
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Compress the model that the arguments name."""
     targets = {"--out": arguments.out, "--report": arguments.report}
-    check_targets(targets, inputs=[*files_read(arguments), *([arguments.weights] if arguments.weights else [])])
-    model = read_model(arguments.model, arguments.weights, arguments.settings)
-    if arguments.device is not None:
-        model = model.to(arguments.device)
-    data = read_data(arguments.data, arguments.target)
-    check_labels(data.y)
-    X = shaped(data.X, arguments.shape, arguments.data)
-    made = compress(model, (X, np.unique(data.y, return_inverse=True)[1]), arguments.ratio, **_settings(arguments))
+    model, X, y = prepared(arguments, targets)
+    made = compress(model, (X, np.unique(y, return_inverse=True)[1]), arguments.ratio, **_settings(arguments))
     report = _write(arguments, made)
-    if arguments.json:
-        say(to_json(report))
-    else:
-        say(made.report.table())
-        for name, path in report["files"].items():
-            if path is not None:
-                say(f"{name:<11} {path}")
+    say_report(report, made.report.table(), arguments.json)
     return ExitCode.OK
 
 

@@ -75,6 +75,17 @@ def say(text: str = "") -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def say_report(report: dict[str, Any], text: str, as_json: bool) -> None:
+    """A report on stdout: as JSON, or its text and the files that were written."""
+    if as_json:
+        say(to_json(report))
+        return
+    say(text)
+    for name, path in report["files"].items():
+        if path is not None:
+            say(f"{name:<11} {path}")
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns under a header: the first to the left, the others to the right."""
     widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import math
 import sys
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from ..problems.base import Problem
 from ..solvers import Record
 
+AnyBar = TypeVar("AnyBar", bound="_Bar")
 
-class Progress:
+
+class _Bar:
+    """A bar that closes at the end of a with block; ``_bar`` is None where there is none."""
+
+    _bar: Any = None
+
+    def __enter__(self: AnyBar) -> AnyBar:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Progress(_Bar):
     """Callback of a solve that draws a bar on stderr, if stderr is a terminal.
 
     Parameters
@@ -31,21 +45,11 @@ class Progress:
     def __init__(self, problem: Problem, title: str, tol: float, show: bool = True, milestones: bool = False):
         self._problem, self._tol, self._milestones = problem, tol, milestones
         self._next = 1.0
-        self._bar: Any = None
         if show and sys.stderr.isatty():
             from tqdm import tqdm
 
             form = "{desc} |{bar:24}| {elapsed}{postfix}"
             self._bar = tqdm(total=1.0, desc=title, bar_format=form, file=sys.stderr, dynamic_ncols=True)
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
     def __call__(self, record: Record) -> bool:
         """Take one record; never asks the solver to stop."""
@@ -78,7 +82,7 @@ class Progress:
             self._bar.write(line, file=sys.stdout)
 
 
-class PartsBar:
+class PartsBar(_Bar):
     """Callback of ``robust_accuracy`` that draws a bar of its parts on stderr, if stderr is a terminal.
 
     Parameters
@@ -89,16 +93,6 @@ class PartsBar:
 
     def __init__(self, title: str):
         self._title = title
-        self._bar: Any = None
-
-    def __enter__(self) -> PartsBar:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
     def __call__(self, what: str, radius: float, done: int, total: int) -> None:
         """Show that a part begins, after ``done`` of ``total`` parts."""

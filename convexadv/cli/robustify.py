@@ -12,31 +12,18 @@ from .._atomic import atomic_write, write_json
 from .._version import __version__
 from ..files import save
 from ..heads import Robustified, robustify
-from .data import check_labels, files_read, read_data
 from .exit_codes import ExitCode
-from .output import check_targets, say, to_json
-from .torch_models import read_model, shaped
+from .output import say_report
+from .torch_models import prepared
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     """Make a head for the model that the arguments name."""
     targets = {f"--{name.replace('_', '-')}": getattr(arguments, name) for name in ("out", "out_model", "report")}
-    check_targets(targets, inputs=[*files_read(arguments), *([arguments.weights] if arguments.weights else [])])
-    model = read_model(arguments.model, arguments.weights, arguments.settings)
-    if arguments.device is not None:
-        model = model.to(arguments.device)
-    data = read_data(arguments.data, arguments.target)
-    check_labels(data.y)
-    X = shaped(data.X, arguments.shape, arguments.data)
-    made = robustify(model, (X, data.y), arguments.head, arguments.at, **_settings(arguments))
+    model, X, y = prepared(arguments, targets)
+    made = robustify(model, (X, y), arguments.head, arguments.at, **_settings(arguments))
     report = _write(arguments, made)
-    if arguments.json:
-        say(to_json(report))
-    else:
-        say(str(made.report))
-        for name, path in report["files"].items():
-            if path is not None:
-                say(f"{name:<11} {path}")
+    say_report(report, str(made.report), arguments.json)
     return ExitCode.OK if made.solution.status.ok else ExitCode.NOT_CERTIFIED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -14,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import FileFormatError, InputError, reason, unreadable
+from .data import check_labels, files_read, read_data
+from .output import check_targets
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 """Shapes of an input of data sets that are stored as rows."""
@@ -53,6 +56,24 @@ def read_model(model: str | None, weights: str | None, settings: str | None) -> 
     if weights is not None:
         _give(built, weights)
     return built.eval()
+
+
+def prepared(arguments: argparse.Namespace, targets: dict[str, str | None]) -> tuple[torch.nn.Module, np.ndarray, Any]:
+    """Model, inputs and labels that the arguments name, after a look at the files that are to be written.
+
+    Raises
+    ------
+    InputError
+        If something cannot be read or written.
+    """
+    weights = [arguments.weights] if arguments.weights else []
+    check_targets(targets, inputs=[*files_read(arguments), *weights])
+    model = read_model(arguments.model, arguments.weights, arguments.settings)
+    if arguments.device is not None:
+        model = model.to(arguments.device)
+    data = read_data(arguments.data, arguments.target)
+    check_labels(data.y)
+    return model, shaped(data.X, arguments.shape, arguments.data), data.y
 
 
 def shaped(X: Any, shape: list[int] | None, name: str) -> np.ndarray:

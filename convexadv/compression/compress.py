@@ -165,42 +165,61 @@ def compress(
     shape = tuple(images.x.shape[1:])
     limits = {"ratio": RATIO if ratio is None and budget is None else ratio, "budget": budget, "measure": measure}
     target = _target(method, limits, shape, keep)
+    keeping = {"checkpoint_every": checkpoint_every, "resume": resume}
+    stages = _Stages(images, objective, settings, augment, checkpoint, keeping, callback, {"admm": [], "tune": []})
     work = copy.deepcopy(model)
-    history: dict[str, History] = {"admm": [], "tune": []}
-
-    def stage(name: str, trained: nn.Module, count: int, coupling: ADMM | None = None) -> None:
-        history[name] = train(
-            trained,
-            images,
-            objective,
-            replace(settings, epochs=count),
-            augment,
-            coupling,
-            checkpoint=None if checkpoint is None else f"{os.fspath(checkpoint)}.{name}",
-            checkpoint_every=checkpoint_every,
-            resume=resume,
-            callback=None if callback is None else lambda record: callback(name, record),
-        )
-
     if epochs[0]:
         coupling = ADMM(work, target, replace(settings, epochs=epochs[0]), images.n_batches(settings.batch_size))
-        stage("admm", work, epochs[0], coupling)
+        stages.train("admm", work, epochs[0], coupling)
     else:
         target.choose(work, {name: weight.detach() for name, weight in target.weights(work).items()})
     made = _converted(work, target)
-    calibrate(
-        made,
-        images,
-        objective,
-        augment=augment,
-        batch_size=settings.batch_size,
-        random_state=settings.random_state,
-    )
+    stages.calibrate(made)
     if epochs[1]:
-        stage("tune", made, epochs[1])
+        stages.train("tune", made, epochs[1])
     report = compression_report(model, made, shape, latency=latency)
     _LOGGER.info("%d of %d parameters", report.parameters[1], report.parameters[0])
-    return Compressed(made.eval(), report, history)
+    return Compressed(made.eval(), report, stages.history)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """What the stages of a compression share."""
+
+    images: Images
+    objective: Objective
+    settings: Settings
+    augment: Augmentation | None
+    checkpoint: str | os.PathLike[str] | None
+    keeping: dict[str, Any]
+    callback: Progress | None
+    history: dict[str, History]
+
+    def train(self, name: str, model: nn.Module, epochs: int, coupling: ADMM | None = None) -> None:
+        """Train a model in a stage, which has checkpoints of its own."""
+        callback = self.callback
+        self.history[name] = train(
+            model,
+            self.images,
+            self.objective,
+            replace(self.settings, epochs=epochs),
+            self.augment,
+            coupling,
+            checkpoint=None if self.checkpoint is None else f"{os.fspath(self.checkpoint)}.{name}",
+            callback=None if callback is None else lambda record: callback(name, record),
+            **self.keeping,
+        )
+
+    def calibrate(self, model: nn.Module) -> None:
+        """Measure the statistics of batch norms on what training normalises."""
+        calibrate(
+            model,
+            self.images,
+            self.objective,
+            augment=self.augment,
+            batch_size=self.settings.batch_size,
+            random_state=self.settings.random_state,
+        )
 
 
 def _target(method: str, limits: dict[str, Any], shape: tuple[int, ...], keep: Iterable[str]) -> LowRank | Channels:

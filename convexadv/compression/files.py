@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._checks import file_name
 from .._version import __version__
 from ..errors import FileFormatError, InputError, reason
 from ..files import NETWORK, read_tensors, write_tensors
@@ -107,7 +108,7 @@ def load_factorised(path: str | os.PathLike[str], model: nn.Module) -> tuple[nn.
     >>> torch.equal(again(x), small(x))
     True
     """
-    name = os.fspath(path)
+    name = file_name(path)
     tensors, header = read_tensors(name, NETWORK)
     if header.get("kind") != KIND:
         raise FileFormatError(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays import Array, to_numpy
+from .._arrays import Array, is_tensor, plain_array, to_numpy
 from ..errors import InputError
 from ..processes import ALONE, Together
 from ..sources import READ_ROWS
@@ -75,7 +75,7 @@ def standardise(X: Array) -> Scaling:
     array([[-0.707, -0.707],
            [ 0.707,  0.707]])
     """
-    X = to_numpy(X)
+    X = to_numpy(X) if is_tensor(X) else plain_array(X, "X")
     if X.ndim != 2 or 0 in X.shape or X.dtype.kind not in "biuf":
         raise InputError(f"X is {X.dtype} of shape {X.shape}; a non-empty matrix of numbers (n, d) is needed.")
     return scaling_by_blocks(X)

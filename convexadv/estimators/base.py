@@ -274,4 +274,9 @@ def draws(random_state: Any) -> int | np.random.Generator:
 
 
 def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray:
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not (np.isfinite(weight).all() and weight.any()):
+        raise InputError(
+            "sample_weight holds no finite positive number; one weight above zero is needed, and none infinite."
+        )
+    return weight

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import file_name
 from .._version import __version__
 from ..errors import FileFormatError, InputError, reason
 from ..networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
@@ -114,7 +115,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     >>> np.array_equal(again.scores(X), network.scores(X))
     True
     """
-    name = os.fspath(path)
+    name = file_name(path)
     tensors, header = read_tensors(name, NETWORK)
     kind = header.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
 from .._atomic import atomic_write
+from .._checks import file_name
 from ..errors import FileFormatError, InputError, not_safetensors, reason, unreadable
 
 
@@ -78,7 +79,7 @@ def read_tensors(path: str | os.PathLike[str], kind: Format) -> tuple[dict[str, 
     InputError
         If there is no such file, or it cannot be read.
     """
-    name = os.fspath(path)
+    name = file_name(path)
     tensors, text = _read(name, kind)
     return tensors, _parsed(name, text, kind)
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 
-from .._arrays import Array, is_tensor, to_numpy
+from .._arrays import Array, check_dense, is_tensor, plain_array, to_numpy
 from ..errors import InputError
 from ..rows import whole
 from ..sources import Source
@@ -101,7 +101,9 @@ class Network(torch.nn.Module):
             If X has another shape, is not numeric, or holds NaN or infinite values.
         """
         tensor = is_tensor(X)
-        rows: Array = X if tensor or isinstance(X, Source) else np.asarray(whole(X))
+        if tensor:
+            check_dense(X)
+        rows: Array = X if tensor or isinstance(X, Source) else plain_array(whole(X), "X")
         self._check_rows(rows)
         shape = (0,) if self.n_outputs == 1 else (0, self.n_outputs)
         blocks = [self.shift.new_empty(shape)]

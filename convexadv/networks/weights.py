@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._arrays import is_tensor
+from .._arrays import check_dense, is_tensor
 from ..errors import InputError
 
 DTYPES = (torch.float32, torch.float64)
@@ -73,11 +73,12 @@ def weight_tensor(
         If the value is not a real array of that many dimensions, or not finite in that precision.
     """
     if is_tensor(value):
+        check_dense(value)
         tensor = value.detach()
     else:
         try:
             array = np.array(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{name} must be an array of real numbers.") from error
         tensor = torch.from_numpy(array)
     allowed = (ndim,) if isinstance(ndim, int) else ndim

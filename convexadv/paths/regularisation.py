@@ -87,7 +87,7 @@ def regularisation_path(
         raise InputError(f"ratio={ratio:g}; a number between 0 and 1 is needed.")
     points: list[PathPoint] = []
     start_time = 0.0
-    for radius in [None] if radii is None else radii:
+    for radius in [None] if radii is None else _listed("radii", radii):
         own = at(problem, radius=radius)
         chosen = given
         if chosen is None:
@@ -145,8 +145,15 @@ def _radius(problem: Problem) -> float:
     return first if (problem.radius == first).all() else math.nan
 
 
+def _listed(name: str, values: Any) -> list[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        raise InputError(f"{name}={values!r} is no list; one or more numbers in a list are needed.") from None
+
+
 def _positive(name: str, values: Any) -> np.ndarray:
-    result = np.sort([number(name, value) for value in values])[::-1]
+    result = np.sort([number(name, value) for value in _listed(name, values)])[::-1]
     if not len(result) or result[-1] <= 0:
         raise InputError(f"{name} must be one or more positive numbers.")
     return result

@@ -19,6 +19,7 @@ from .certificate import OptimalityCertificate
 from .terms import Component, Terms
 
 MULTICLASS = ("ovr", "joint")
+_SMALLEST, _LARGEST = 1e-100, 1e100  # numbers whose squares and quotients are numbers
 
 
 class Evaluation(NamedTuple):
@@ -60,7 +61,7 @@ class Problem:
     ) -> None:
         self.together = together(process_group)
         self.rows = Rows.of(X)
-        check_finite(self.rows)
+        check_finite(self.rows, _LARGEST)
         n = self.rows.n
         widths = set(self.together.gather(self.rows.d))
         if len(widths) > 1:
@@ -74,6 +75,10 @@ class Problem:
         self.total_weight = self.together.sum(float(self.sample_weight.sum()))
         if not self.total_weight > 0:
             raise InputError("sample_weight sums to zero; at least one row needs a positive weight.")
+        if not _SMALLEST <= self.total_weight <= _LARGEST:
+            raise InputError(
+                f"sample_weight sums to {self.total_weight:g}; a sum from {_SMALLEST:g} to {_LARGEST:g} is needed."
+            )
         self.classes: np.ndarray | None
         if self.loss.regression:
             self.classes, self.targets = None, labels.targets(y, n)

@@ -219,9 +219,9 @@ def _step(ball: _Box, data: _Data, state: _State) -> tuple[_State, np.ndarray]:
         dm = np.where(limited, (tm + m * db) / room - m, 0.0)
         return _State(dx, db, ds, np.where(limited, -db, 0.0), (ty - y * ds) / slack - y, dm, (tn - n * db) / b - n)
 
-    now = _products(ball, data, state)
+    now = _products(data, state)
     first = direction(np.zeros_like(y), np.zeros_like(b), np.zeros_like(b))
-    predicted = _products(ball, data, _moved(ball, state, first, 1.0))
+    predicted = _products(data, _moved(ball, state, first, 1.0))
     count = y.shape[1] + limited.sum(1) + k
     centre = (np.clip(predicted / now, 0.0, 1.0) ** 3 * now / count)[:, None]
     second = direction(
@@ -230,10 +230,10 @@ def _step(ball: _Box, data: _Data, state: _State) -> tuple[_State, np.ndarray]:
         centre - first.b * first.n,
     )
     state = _moved(ball, state, second, _SHORTEN)
-    return state, _products(ball, data, state)
+    return state, _products(data, state)
 
 
-def _products(ball: _Box, data: _Data, state: _State) -> np.ndarray:
+def _products(data: _Data, state: _State) -> np.ndarray:
     """Sums (N,) of all products that go to zero."""
     limits = np.where(data.limited, state.room * state.m, 0.0)
     return (state.slack * state.y).sum(1) + (state.b * state.n).sum(1) + limits.sum(1)

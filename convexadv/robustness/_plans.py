@@ -68,7 +68,6 @@ class Plan:
 
 
 def plans(
-    network: torch.nn.Module,
     method: Any,
     steps: Any,
     step_size: Any,

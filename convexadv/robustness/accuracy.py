@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -274,7 +274,7 @@ def _radii(radii: Any) -> np.ndarray:
 
 
 def _methods(attacks: Any) -> list[str]:
-    names = [attacks] if isinstance(attacks, str) else list(attacks)
+    names = list(attacks) if isinstance(attacks, Iterable) and not isinstance(attacks, str) else [attacks]
     known = (*_plans.METHODS, STRONGEST)
     for name in names:
         if name not in known:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._arrays import Array, is_tensor, to_numpy
+from .._arrays import Array, check_dense, is_tensor, plain_array, to_numpy
 from ..errors import InputError
 from ..networks.labels import as_classes, as_labels, label_indices, summary
 
@@ -18,8 +18,10 @@ Scorer = Callable[[torch.Tensor], torch.Tensor]
 
 def float_rows(X: Array) -> torch.Tensor:
     """Copy the inputs to a finite floating tensor; integers become float64."""
-    if not is_tensor(X):
-        X = np.asarray(X)
+    if is_tensor(X):
+        check_dense(X)
+    else:
+        X = plain_array(X, "X")
         if X.dtype.kind not in "biuf":
             raise InputError(f"X must hold numbers, got dtype {X.dtype}.")
         X = torch.from_numpy(np.array(X, dtype=np.float32 if X.dtype == np.float32 else np.float64))

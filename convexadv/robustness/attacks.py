@@ -187,7 +187,7 @@ def attack(
         with torch.no_grad():
             probe = score(flat[:1].to(device))
         outputs = 2 if probe.ndim == 1 else probe.shape[1]
-        plans = _plans.plans(network, method, steps, step_size, restarts, loss, target, unknown, outputs)
+        plans = _plans.plans(method, steps, step_size, restarts, loss, target, unknown, outputs)
         goal = _goal(network, y, target, n, probe).to(device)
         place = [None if side is None else side.to(device) for side in (low, high)]
         for start in range(0, n, size):

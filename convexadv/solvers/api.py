@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .._checks import number
+from .._checks import choice, number
 from ..errors import InputError, needs_checkpoint
 from ..problems import GatedReLUProblem, PolynomialProblem, ReLUProblem
 from ..problems.base import Problem
@@ -114,8 +114,7 @@ def solve(
     if backends is None:
         names = ", ".join(kind.__name__ for kind in _BACKENDS)
         raise InputError(f"problem is a {type(problem).__name__}; one of {names} is needed.")
-    if solver not in SOLVERS:
-        raise InputError(f"solver={solver!r} is unknown; choose one of {', '.join(map(repr, SOLVERS))}.")
+    choice("solver", solver, SOLVERS)
     tol = number("tol", tol)
     limits: dict[str, Any] = {
         "max_iter": None if max_iter is None else int(number("max_iter", max_iter)),

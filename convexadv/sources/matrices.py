@@ -30,7 +30,7 @@ def as_matrix(X: Any, what: str) -> Any:
     if not is_tensor(X) and not isinstance(X, np.ndarray) and not is_lazy(X):
         try:
             X = np.asarray(X)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{what} cannot be read as a matrix ({error}); a (n, d) array of numbers is needed."
             ) from None
@@ -41,7 +41,7 @@ def as_matrix(X: Any, what: str) -> Any:
     if isinstance(X, np.ndarray) and X.dtype.kind in "OUS":
         try:
             X = X.astype(np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{what} holds values of type {X.dtype} that are not numbers; encode text columns first."
             ) from None

@@ -13,6 +13,7 @@ import numpy as np
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
+from .._checks import file_name
 from ..errors import FileFormatError, InputError, not_safetensors, reason, unreadable
 
 FORMAT, FORMAT_VERSION = "convexadv-certificate", 1
@@ -163,7 +164,7 @@ def read_safetensors(path: str | os.PathLike[str], what: str) -> tuple[dict[str,
     FileFormatError
         If it is not a safetensors file with a header of this package.
     """
-    name = os.fspath(path)
+    name = file_name(path)
     if not os.path.isfile(name):
         raise InputError(f"there is no {what} file {name}.")
     try:
@@ -202,7 +203,7 @@ def unpack_parts(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
     FileFormatError
         If it is not a certificate file of this package, from a newer version, or damaged.
     """
-    name = os.fspath(path)
+    name = file_name(path)
     tensors, header = read_safetensors(path, "certificate")
     if header.get("format") != FORMAT:
         raise FileFormatError(f"{name} is a safetensors file, but not a certificate file of convexadv.")
@@ -237,7 +238,7 @@ def unpack(path: str | os.PathLike[str]) -> Claim:
         As :func:`unpack_parts`; if the file holds another claim, or a part is missing or of a wrong shape.
     """
     tensors, header = unpack_parts(path)
-    name = os.fspath(path)
+    name = file_name(path)
     if header.get("claim") != "robustness":
         raise FileFormatError(
             f"{name} holds a certificate of {header.get('claim')}; one of robustness is needed, for others "

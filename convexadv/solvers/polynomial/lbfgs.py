@@ -21,7 +21,6 @@ class Minimum(NamedTuple):
     value: float
     extra: Any
     """What the function returned beside value and gradient at ``point``."""
-    gradient_norm: float
     evaluations: int
     stalled: bool
     """Whether no lower value was found: by a line search, or but for rounding in some steps."""
@@ -129,7 +128,7 @@ def minimise(
             if memory.steps:
                 memory.clear()
                 continue
-            return Minimum(x, value, extra, norm, evaluations, True)
+            return Minimum(x, value, extra, evaluations, True)
         step = length * direction
         memory.add(step, trial[1] - gradient)
         x, value, gradient, extra = x + step, trial[0], trial[1], trial[2]
@@ -137,5 +136,5 @@ def minimise(
         idle = 0 if value < lowest - _ROUNDING * abs(value) else idle + 1
         lowest = min(lowest, value)
         if idle == _IDLE:
-            return Minimum(x, value, extra, norm, evaluations, True)
-    return Minimum(x, value, extra, norm, evaluations, False)
+            return Minimum(x, value, extra, evaluations, True)
+    return Minimum(x, value, extra, evaluations, False)

@@ -161,7 +161,7 @@ class _Run(Run):
         """Rounds of one component until it is done, or the solve has to end."""
         while self.status is None:
             yield from column.round(lambda: self.going)
-            if self.problem.together.any(bool(self._record(column))):
+            if self.problem.together.any(bool(self._record())):
                 self.status = Status.STOPPED
             if column.done():
                 break
@@ -194,7 +194,7 @@ class _Run(Run):
         for column in self.columns:
             column.tolerance *= 0.5
 
-    def _record(self, column: ColumnGeneration) -> Any:
+    def _record(self) -> Any:
         upper, lower = self._totals()
         neurons = sum(len(each.state.neurons.signs) for each in self.columns)
         return self.record(upper, lower, neurons)
