@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-import convexadv.cone_decomposition as module
 from convexadv import GatedReLUNetwork, GatedReLUProblem, InputError, ReLUNetwork, ReLUProblem
 from convexadv.cone_decomposition import gated_to_relu, relu_problem_of
+from convexadv.cone_decomposition import parts as module
 from convexadv.problems import AtomSet, OptimalityCertificate
 
 METHODS = ("minimal", "fast")
