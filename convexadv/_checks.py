@@ -22,6 +22,14 @@ def number(name: str, value: Any, low: float = 0.0, high: float = np.inf) -> flo
     return result
 
 
+def positive_integer(name: str, value: Any, high: float = np.inf) -> int:
+    """A whole number from 1 to ``high``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= high:
+        span = "of 1 or more" if high == np.inf else f"from 1 to {high}"
+        raise InputError(f"{name}={value!r} cannot be used; a whole number {span} is needed.")
+    return int(value)
+
+
 def per_row(name: str, value: Any, n: int) -> np.ndarray:
     """A non-negative float for every row, from one number or n of them."""
     try:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ._checks import positive_integer
 from .errors import InputError
 
 STATISTICS = {
@@ -304,5 +305,4 @@ def _initialise(model: nn.Module) -> None:
 
 def _check_sizes(**sizes: int) -> None:
     for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} must be a positive whole number, got {value!r}.")
+        positive_integer(name, value)

@@ -127,7 +127,7 @@ def test_without_foolbox_one_sentence_says_so(monkeypatch):
         ({"norm": "l3"}, "norm must be"),
         ({"radius": -1.0}, "radius"),
         ({"bounds": (5, 6)}, "row 0 of X lies outside of the bounds"),
-        ({"restarts": 0}, "restarts must be an integer"),
+        ({"restarts": 0}, "restarts=.* cannot be used; a whole number"),
         ({"network": "model"}, "foolbox_attack needs a torch module, got str"),
         ({"y": [0, 5]}, "the label 5"),
     ],

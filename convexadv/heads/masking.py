@@ -12,10 +12,9 @@ import torch
 
 from .._arrays import Array, to_numpy
 from .._atomic import write_json
-from .._checks import number
+from .._checks import number, positive_integer
 from ..errors import InputError
 from ..robustness import attack
-from ..robustness.query import positive_integer
 from .black_box import BlackBox, broken_by_transfer
 from .surface import MarginSurface, margin_surface
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._checks import choice, number
+from .._checks import choice, number, positive_integer
 from ..errors import InputError
 from ..networks import Network
 from ..robustness.arguments import device_of
-from ..robustness.query import positive_integer
 from ..solvers import Solution
 from ._clock import Clock
 from .candidates import Grid, gaps_of_classes

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._checks import positive_integer
 from ..errors import InputError
 from ..networks import PolynomialNetwork
 from ..robustness.arguments import evaluation_mode
-from ..robustness.query import positive_integer
 from .features import on_model
 from .headed import HeadedModel
 from .inputs import Inputs

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._checks import positive_integer
 from ..datasets import Scaling
-from ..robustness.query import positive_integer
 from ._clock import Clock
 from .features import cache_key, extract
 from .inputs import Inputs

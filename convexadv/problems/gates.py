@@ -7,23 +7,20 @@ constant 1 and the last entry of a gate is its offset.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .._arrays import to_numpy
+from .._checks import positive_integer
 from ..errors import InputError, reason
 from ..rows import Rows
 from ..sources.matrices import check_real
-from .labels import class_labels
+from .gate_draws import DRAWS, Draw
 
 _PRODUCTS = 1 << 22
 """Entries of x'g held at a time beside the patterns."""
-
-_HAIR = 1e-12
-"""Relative distance of the threshold of a sparse gate below the row that it is taken from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,9 +226,9 @@ def sample_gates(
     InputError
         If an argument cannot be used as given, or if no candidate is left.
     """
-    if not isinstance(kind, str) or kind not in _DRAWS:
+    if not isinstance(kind, str) or kind not in DRAWS:
         raise InputError(f'kind={kind!r} is unknown; "gaussian", "differences" or "sparse" is needed.')
-    _check_whole("n_gates", n_gates)
+    positive_integer("n_gates", n_gates)
     if known is not None:
         _boolean("known", known, rows.n)
     if labels is not None and kind != "differences":
@@ -240,8 +237,8 @@ def sample_gates(
         raise InputError(f'features_per_gate is used by kind="sparse" only; leave it out for kind={kind!r}.')
     if constant:
         _check_constant(rows)
-    draw = _Draw(rows, int(n_gates), _generator(random_state), constant, features_per_gate, labels)
-    gates = np.ascontiguousarray(_DRAWS[kind](draw).T)
+    draw = Draw(rows, int(n_gates), _generator(random_state), constant, features_per_gate, labels)
+    gates = np.ascontiguousarray(DRAWS[kind](draw).T)
     patterns = activation_patterns(rows, gates)
     patterns[:, ~gates.any(0)] = False  # a zero gate, of two equal rows, is no gate
     kept = distinct_patterns(patterns, known)
@@ -307,82 +304,6 @@ def gates_of(network: Any, constant: bool) -> np.ndarray:
     return np.ascontiguousarray(gates.T)
 
 
-class _Draw(NamedTuple):
-    """What the candidates are drawn from."""
-
-    rows: Rows
-    n_gates: int
-    random: np.random.Generator
-    constant: bool
-    features_per_gate: int | None
-    labels: Any
-
-    @property
-    def features(self) -> int:
-        """Entries of a row without its constant."""
-        return self.rows.d - self.constant
-
-
-def _gaussian(draw: _Draw) -> np.ndarray:
-    """Candidates (n_gates, D) as rows."""
-    gates = draw.random.standard_normal((draw.n_gates, draw.rows.d))
-    if draw.constant:
-        mean, spread = _centre(draw.rows)
-        gates[:, -1] = spread * gates[:, -1] - gates[:, :-1] @ mean
-    return gates
-
-
-def _centre(rows: Rows) -> tuple[np.ndarray, float]:
-    """Mean of the rows without their constant, and their root mean square distance from it; 1 if that is zero."""
-    mean = rows.transposed_times(np.full((rows.n, 1), 1 / rows.n))[:-1, 0]
-    square = sum(float(np.square(block[:, :-1] - mean).sum()) for _, block in rows.blocks()) / rows.n
-    return mean, square**0.5 or 1.0
-
-
-def _differences(draw: _Draw) -> np.ndarray:
-    rows, n = draw.rows, draw.rows.n
-    if n < 2:
-        raise InputError('kind="differences" needs at least two rows, and X has one.')
-    groups = np.arange(n) if draw.labels is None else class_labels(draw.labels, n)[1]
-    order = np.argsort(groups, kind="stable")
-    sizes = np.bincount(groups)
-    starts = np.cumsum(sizes) - sizes
-    chance = draw.random.random((draw.n_gates, 2))
-    first = (chance[:, 0] * n).astype(np.intp)
-    group = groups[first]
-    # One of the n - size rows of other groups: in the sorted order they lie on both sides of the own group.
-    place = (chance[:, 1] * (n - sizes[group])).astype(np.intp)
-    second = order[place + np.where(place >= starts[group], sizes[group], 0)]
-    one, other = rows.take(first), rows.take(second)
-    gates = one - other
-    if draw.constant:
-        gates[:, -1] = -0.5 * (gates[:, :-1] * (one + other)[:, :-1]).sum(1)
-    return gates
-
-
-def _sparse(draw: _Draw) -> np.ndarray:
-    features = 1 if draw.features_per_gate is None else draw.features_per_gate
-    _check_whole("features_per_gate", features, draw.features)
-    gates = np.zeros((draw.n_gates, draw.rows.d))
-    through = np.empty(draw.n_gates, dtype=np.intp)
-    for k in range(draw.n_gates):
-        chosen = draw.random.choice(draw.features, features, replace=False)
-        direction = draw.random.standard_normal(features)
-        gates[k, chosen] = direction / np.linalg.norm(direction)
-        through[k] = draw.random.integers(draw.rows.n)
-    if draw.constant:
-        parts = gates[:, :-1] * draw.rows.take(through)[:, :-1]
-        gates[:, -1] = _HAIR * np.abs(parts).sum(1) - parts.sum(1)
-    return gates
-
-
-_DRAWS: dict[str, Callable[[_Draw], np.ndarray]] = {
-    "gaussian": _gaussian,
-    "differences": _differences,
-    "sparse": _sparse,
-}
-
-
 def _keys(patterns: np.ndarray) -> list[bytes]:
     """The columns of a boolean matrix in bits; ten times faster than np.packbits along the rows."""
     bits = patterns.view(np.uint8)
@@ -401,12 +322,6 @@ def _boolean(name: str, value: Any, n: int | None = None) -> np.ndarray:
             "is needed, a pattern in every column."
         )
     return matrix
-
-
-def _check_whole(name: str, value: Any, high: float = np.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= high:
-        span = "of 1 or more" if high == np.inf else f"from 1 to {high}"
-        raise InputError(f"{name}={value!r} cannot be used; a whole number {span} is needed.")
 
 
 def _check_constant(rows: Rows) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from .._checks import positive_integer
 from ..errors import InputError
 from ..networks import PolynomialNetwork
 from .apgd import auto_projected_gradient
 from .goals import LossOfScores, cross_entropy_loss, loss_of, margin_loss
 from .pgd import LossFunction, Neighbourhood, projected_gradient
-from .query import positive_integer
 
 METHODS = ("pgd", "apgd", "fgsm", "exact")
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
-from .._checks import per_row
+from .._checks import per_row, positive_integer
 from ..balls import check_norm
 from ..errors import InputError
 from ..rows import whole
@@ -20,7 +20,6 @@ from ._starts import Starts
 from .arguments import box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
 from .goals import Goal, LossOfScores
 from .pgd import Neighbourhood
-from .query import positive_integer
 
 
 @dataclass(frozen=True, eq=False, repr=False)

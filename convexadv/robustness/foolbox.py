@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
-from .._checks import per_row
+from .._checks import per_row, positive_integer
 from ..balls import check_norm
 from ..errors import InputError
 from ..networks.network import class_margins
@@ -19,7 +19,6 @@ from .arguments import Scorer, box, classes_of, device_of, evaluation_mode, floa
 from .attacks import AttackResult
 from .goals import decision
 from .pgd import Neighbourhood, better
-from .query import positive_integer
 
 _ORDERS = {"l1": 1, "l2": 2, "linf": float("inf")}
 _PREFIXES = {"l1": "L1", "l2": "L2", "linf": "Linf"}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
-from .._checks import number, per_row
+from .._checks import number, per_row, positive_integer
 from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
@@ -152,10 +152,3 @@ def _box(bounds: Any, X: np.ndarray, network: Network, norm: str) -> tuple[np.nd
             "are cut."
         )
     return low, high
-
-
-def positive_integer(name: str, value: Any) -> int:
-    """Check an integer of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InputError(f"{name} must be an integer of 1 or more, got {value!r}.")
-    return int(value)
