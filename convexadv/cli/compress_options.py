@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .shared_options import add_json
 from .values import count, count_or_zero, finite, non_negative, positive
 
 
@@ -88,4 +89,4 @@ def add_files(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--report", metavar="FILE", help="the report as JSON")
     group.add_argument("--latency", action="store_true", help="measure latencies, too")
-    group.add_argument("--json", action="store_true", help="write one JSON document to stdout and nothing else")
+    add_json(group)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .shared_options import add_json
 from .values import count, count_or_zero, finite, fraction, non_negative, positive
 
 
@@ -118,4 +119,4 @@ def add_files(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cache", metavar="FILE", help="keep the features in this .npy file; an interrupted run resumes"
     )
-    group.add_argument("--json", action="store_true", help="write one JSON document to stdout and nothing else")
+    add_json(group)
