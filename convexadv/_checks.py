@@ -56,6 +56,25 @@ def file_name(path: Any) -> str:
         raise InputError(f"a {type(path).__name__} was given as a path; text or a path is needed.") from None
 
 
+def flag(name: str, value: Any) -> bool:
+    """True or False, or an InputError."""
+    if not isinstance(value, bool | np.bool_ | int) or value not in (0, 1):
+        raise InputError(f"{name}={value!r} is neither True nor False; one of them is needed.")
+    return bool(value)
+
+
+def generator_of(random_state: Any) -> np.random.Generator:
+    """The generator given, or one from a whole number."""
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer) or random_state < 0:
+        raise InputError(
+            f"random_state={random_state!r} cannot be used; a whole number of 0 or more or a numpy.random.Generator "
+            "is needed."
+        )
+    return np.random.default_rng(int(random_state))
+
+
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """The value, or an InputError that lists what is allowed."""
     if not isinstance(value, str) or value not in allowed:

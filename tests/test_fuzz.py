@@ -12,6 +12,7 @@ import convexadv as ca
 from convexadv import model_files
 from convexadv.balls import gauge, project
 from convexadv.boxes import box_relaxation_minimum
+from convexadv.datasets import read_table, standardise
 from convexadv.model_files import build, load_model, save_model
 from convexadv.quadratics import ball_minimum, level_distance
 from convexadv.recovery import lift, neural_decomposition
@@ -178,3 +179,46 @@ def test_no_memory_is_taken_for_a_model_whose_weights_do_not_fit(tmp_path, monke
     with pytest.raises(ca.FileFormatError, match="does not hold the weights of smallcnn"):
         load_model(path)
     assert [device.type for device in devices] == ["meta"]
+
+
+X, Y = np.array([[1.0, 2.0], [-1.0, 0.5], [0.0, -1.0]]), [0, 1, 1]
+NETWORK = ca.PolynomialNetwork([[1.0, 0.0]], [1.0], classes=[0, 1])
+REFUSED = {
+    "a matrix without values": lambda: ca.PolynomialProblem(torch.tensor(X).to("meta"), Y),
+    "labels without values": lambda: ca.certify(NETWORK, X, torch.tensor(Y).to("meta"), 0.1),
+    "scores of sparse rows": lambda: NETWORK.scores(torch.tensor(X).to_sparse()),
+    "scores of ragged rows": lambda: NETWORK.scores([[1.0, 2.0], [1.0]]),
+    "an attack on ragged rows": lambda: ca.attack(NETWORK, [[1.0, 2.0], [1.0]], [0, 1], 0.1),
+    "a radius beyond floats": lambda: ca.certify(NETWORK, X, Y, 10**400),
+    "a limit beyond floats": lambda: ca.certify(NETWORK, X, Y, 0.1, time_limit=10**400),
+    "rows beyond floats": lambda: ca.PolynomialProblem([[10**400, 1], [1, 2]], [0, 1]),
+    "rows whose squares overflow": lambda: ca.PolynomialProblem(X * 1e200, Y),
+    "weights whose inverses overflow": lambda: ca.PolynomialProblem(X, Y, sample_weight=5e-324),
+    "a norm that is an array": lambda: ca.certify(NETWORK, X, Y, 0.1, norm=np.zeros(2)),
+    "a solver that is an array": lambda: ca.solve(ca.PolynomialProblem(X, Y), solver=np.zeros(2)),
+    "attacks that are a number": lambda: ca.robust_accuracy(NETWORK, X, Y, 0.1, attacks=1j),
+    "radii that are a number": lambda: ca.regularisation_path(ca.PolynomialProblem(X, Y), radii=0.1),
+    "betas that are a number": lambda: ca.regularisation_path(ca.PolynomialProblem(X, Y), betas=0.1),
+    "a path that is a number": lambda: ca.load(0.0),
+    "a target that is a number": lambda: ca.save(NETWORK, 0.0),
+    "weights of an estimator that are no numbers": lambda: ca.GatedReLUClassifier().fit(X, Y, np.nan),
+    "a lift of text": lambda: neural_decomposition("abc"),
+    "a box of text": lambda: box_relaxation_minimum(np.eye(2), np.ones(2), 1.0, [["a", "b"]], 0.1),
+    "neurons beyond floats": lambda: ca.ReLUNetwork([[10**400]], [1.0]),
+    "neurons without values": lambda: ca.ReLUNetwork(torch.eye(2).to("meta"), [1.0, 1.0]),
+    "a scaling of ragged rows": lambda: standardise([[1.0, 2.0], [1.0]]),
+    "a table under a number": lambda: read_table(0.0),
+    "growth from a word": lambda: ca.grow_patterns(ca.GatedReLUProblem(X, Y, n_gates=4), random_state="hinge"),
+    "targets whose squares overflow": lambda: ca.PolynomialProblem(X, [1e300, 0, 0], loss="squared"),
+    "targets of an estimator that are text": lambda: ca.GatedReLURegressor().fit(X, np.array(["a", "b", "c"])),
+    "a method that is an array": lambda: ca.distance_to_boundary(NETWORK, X, method=np.zeros(2)),
+    "gates beyond floats": lambda: ca.GatedReLUProblem(X, Y, gates=10**400),
+    "an intercept that is an array": lambda: ca.ReLUProblem(X, Y, fit_intercept=np.zeros(2)),
+    "a box whose squares overflow": lambda: box_relaxation_minimum(np.eye(2), np.ones(2), 1.0, X, 1e300),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_used_is_refused_with_a_sentence(name):
+    with pytest.raises(ca.InputError, match=r"\.$"):
+        REFUSED[name]()

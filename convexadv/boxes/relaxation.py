@@ -28,6 +28,7 @@ MAX_ROUNDS = 3  # Newton solves for one row, each with one factor more than the 
 MAX_INTERIOR_DIMENSION = 128  # up to here rows that are left go to the interior-point method, else to more rounds
 KICK = 0.1  # size of a new factor, and of a slack that has to open again
 _NOTHING = 1e-290  # coefficients below it are zeros: quotients of denormal numbers are no numbers
+_LARGEST_RADIUS = 1e150
 POINT = 1e-150  # a box this small is a point: the square of its radius underflows
 BLOCK_SIZE = 1 << 17  # numbers in the points of one block: several such arrays fit in a cache
 DEVICE_BLOCK_SIZE = 1 << 24  # the same where only memory limits it
@@ -160,6 +161,10 @@ def _checked(U: Array, w: Array, *per_row: Array | float | None) -> tuple[Array,
             raise InputError(f"{name} has a value that is not finite; needed are finite numbers.")
     if not bool((abs(arrays[2]) == 1).all()):
         raise InputError("sign has a value that is neither +1 nor -1; needed is one of them for every row.")
+    if bool((arrays[4] > _LARGEST_RADIUS).any()):
+        raise InputError(
+            f"radius has a value above {_LARGEST_RADIUS:g}; smaller ones are needed, whose squares are numbers."
+        )
     if bool((arrays[4] < 0).any()) or bool((arrays[5] < 0).any()):
         raise InputError("radius or curvature has a negative value; needed are numbers >= 0.")
     return tuple(arrays)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._checks import file_name
 from ..errors import FileFormatError, InputError, reason, unreadable
 from ._files import read_text
 from ._text import Row, parse_table, split_rows
@@ -56,7 +57,7 @@ def read_table(path: str | os.PathLike[str], target: str | int | None = None, *,
     >>> data.X.shape, data.y.tolist()
     ((2, 2), ['leaf', 'stem'])
     """
-    path = Path(path)
+    path = Path(file_name(path))
     return _read_archive(path, target) if path.suffix == ".npz" else _read_csv(path, target, header)
 
 

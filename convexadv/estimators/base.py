@@ -244,7 +244,13 @@ class ConvexRegressor(RegressorMixin, ConvexEstimator):
             If an argument cannot be used (a ValueError, as those that scikit-learn raises).
         """
         X, y = validate_data(self, whole(X), y, dtype=_DTYPES, multi_output=True, y_numeric=True)
-        self._fit(X, y.astype(np.float64), sample_weight)
+        try:
+            y = y.astype(np.float64)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"y holds values of type {y.dtype} that are no numbers; real targets are needed."
+            ) from None
+        self._fit(X, y, sample_weight)
         self._single_column = y.ndim == 2 and y.shape[1] == 1
         return self
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import to_numpy
-from .._checks import positive_integer
+from .._checks import generator_of, positive_integer
 from ..errors import InputError, reason
 from ..rows import Rows
 from ..sources.matrices import check_real
@@ -237,7 +237,7 @@ def sample_gates(
         raise InputError(f'features_per_gate is used by kind="sparse" only; leave it out for kind={kind!r}.')
     if constant:
         _check_constant(rows)
-    draw = Draw(rows, int(n_gates), _generator(random_state), constant, features_per_gate, labels)
+    draw = Draw(rows, int(n_gates), generator_of(random_state), constant, features_per_gate, labels)
     gates = np.ascontiguousarray(DRAWS[kind](draw).T)
     patterns = activation_patterns(rows, gates)
     patterns[:, ~gates.any(0)] = False  # a zero gate, of two equal rows, is no gate
@@ -331,24 +331,13 @@ def _check_constant(rows: Rows) -> None:
         raise InputError("the last column of the rows is not the constant 1, which constant=True needs.")
 
 
-def _generator(random_state: Any) -> np.random.Generator:
-    if isinstance(random_state, np.random.Generator):
-        return random_state
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer) or random_state < 0:
-        raise InputError(
-            f"random_state={random_state!r} cannot be used; a whole number of 0 or more or a numpy.random.Generator "
-            "is needed."
-        )
-    return np.random.default_rng(int(random_state))
-
-
 def _real_array(name: str, value: Any) -> np.ndarray:
     """A finite float64 copy."""
     try:
         given = np.asarray(to_numpy(value))
         numeric = given.dtype.kind in "biufO"
         array = np.array(given, dtype=np.float64) if numeric else given
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"{name} cannot be read as an array ({reason(error)}); real numbers are needed.") from None
     if not numeric:
         check_real(given.dtype, name)

@@ -11,6 +11,8 @@ from .._checks import number
 from ..errors import InputError
 from ..processes import ALONE, Together
 
+_LARGEST_TARGET = 1e100
+
 
 def lean(array: np.ndarray) -> np.ndarray:
     """The array; without memory, and not to be written to, where it is one number repeated."""
@@ -45,7 +47,7 @@ def targets(y: Any, n: int) -> np.ndarray:
     """Real targets (n, C)."""
     try:
         values = np.asarray(to_numpy(y) if not isinstance(y, list | tuple) else y, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
             'y is not numeric; loss="squared" is regression and needs real targets (n,) or (n, C).'
         ) from None
@@ -57,6 +59,11 @@ def targets(y: Any, n: int) -> np.ndarray:
         )
     if not np.isfinite(values).all():
         raise InputError("y contains NaN or infinite targets; every target must be finite.")
+    if (abs(values) > _LARGEST_TARGET).any():
+        raise InputError(
+            f"y contains a target of magnitude {abs(values).max():g}; magnitudes up to {_LARGEST_TARGET:g} are needed, whose "
+            "squares are numbers (scale the targets)."
+        )
     return values
 
 
@@ -65,7 +72,7 @@ def _vector(y: Any, n: int) -> np.ndarray:
         raise InputError("y mixes text and other labels, which cannot be sorted; use one type.")
     try:
         labels = np.asarray(to_numpy(y) if not isinstance(y, list | tuple) else y)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"y is no vector of labels; shape ({n},) is needed, one label for each row of X.") from None
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

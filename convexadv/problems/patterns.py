@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .._checks import flag
 from ..balls import check_norm, dual_norm_name
 from ..errors import InputError
 from ..losses import Loss
@@ -72,7 +73,7 @@ class PatternProblem(Problem):
         check_norm(norm)
         self.norm, self.dual_norm = norm, dual_norm_name(norm)
         self.n_features = self.rows.d
-        self.fit_intercept = bool(fit_intercept)
+        self.fit_intercept = flag("fit_intercept", fit_intercept)
         if self.fit_intercept:
             self.rows = self.rows.with_constant()
         self.perturbed = np.arange(self.rows.d) < self.n_features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -274,9 +274,9 @@ def _radii(radii: Any) -> np.ndarray:
 
 
 def _methods(attacks: Any) -> list[str]:
-    names = list(attacks) if isinstance(attacks, Iterable) and not isinstance(attacks, str) else [attacks]
+    names = list(attacks) if isinstance(attacks, list | tuple | set | dict) else [attacks]
     known = (*_plans.METHODS, STRONGEST)
     for name in names:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise InputError(f"attacks must hold names out of {', '.join(known)}, got {name!r}.")
     return list(dict.fromkeys(names))

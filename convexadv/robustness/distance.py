@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, namespace, to_numpy
+from .._checks import choice
 from ..errors import InputError
 from ..networks import Network, PolynomialNetwork
 from ..quadratics import level_distance
@@ -84,8 +85,7 @@ def distance_to_boundary(
     >>> distances.round(6), points.round(6).tolist()
     (array([2. , 0.5]), [[1.0, 0.0], [0.0, 1.0]])
     """
-    if method not in ("exact", "sdp"):
-        raise InputError(f'method must be "exact" or "sdp", got {method!r}.')
+    choice("method", method, ("exact", "sdp"))
     if not isinstance(network, PolynomialNetwork):
         raise InputError(
             f"distance_to_boundary needs a PolynomialNetwork, got {type(network).__name__}; bounds of other networks "

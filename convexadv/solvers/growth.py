@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import number
+from .._checks import generator_of, number
 from ..cones import Cones, project
 from ..errors import InputError
 from ..problems.bound import scaled_value
@@ -133,7 +133,7 @@ def grow_patterns(
     if not isinstance(problem, PatternProblem):
         raise InputError(f"problem is a {type(problem).__name__}; a ReLUProblem or a GatedReLUProblem is needed.")
     rounds, most_added = (int(number(name, value)) for name, value in (("rounds", rounds), ("most_added", most_added)))
-    generator = np.random.default_rng(random_state)
+    generator = generator_of(random_state)
     solution, history = solve(problem, tol=tol, **options), []
     for _ in range(rounds):
         start = time.perf_counter()
