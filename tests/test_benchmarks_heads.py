@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import convexadv as ca
-from benchmarks import attacked, head_ablations, heads, heads_report
+from benchmarks import attacked, head_ablations, heads, heads_report, masking
 from convexadv.training import Images
 
 mpl.use("agg")
@@ -234,3 +234,15 @@ def test_a_record_of_other_attacks_is_not_continued(ablations, tmp_path):
     assert head_ablations._other(path, given) == ""
     given.sizes = [2.0]
     assert "made with sizes_255 [1.0, 4.0], not [2.0]" in head_ablations._other(path, given)
+
+
+def test_masking_is_told_model_by_model():
+    rows = [
+        {"model": "own layers", "accuracy": {"clean": 90.0, "pgd x5": 41.0}, "verdict": "No sign."},
+        {"model": "relu", "accuracy": {"clean": 88.0, "pgd x5": 43.5, "transfer own": 70.0}, "verdict": "A sign."},
+    ]
+    text = masking.report({"results": rows, "images": 20, "radius_255": 2.0, "backbone": "a.safetensors"})
+    assert text.splitlines()[2].split() == ["own", "layers", "90.0", "41.0"]
+    assert text.splitlines()[3].split() == ["relu", "88.0", "43.5", "70.0"]
+    assert "relu: A sign." in text
+    assert text.endswith("20 test images, linf balls of 2/255, network a.safetensors.")
