@@ -127,7 +127,11 @@ def slow_bound(setting, problem, certificate):
         kappa = max(sphere_maximum(M[:d, :d], M[:d, d]) + M[d, d] for M in both)
         if kappa <= 0:
             continue
-        bounded = [z for (t, _), z in totals.items() if part.terms[t].loss.name in ("hinge", "logistic") and z > 0]
+        bounded = [
+            z  # multipliers of groups of weight zero add nothing, and limit nothing
+            for (t, g), z in totals.items()
+            if part.terms[t].loss.name in ("hinge", "logistic") and z > 0 and part.terms[t].weight[g] > 0
+        ]
         limit = min(problem.beta / kappa, 1 / max(bounded) if bounded else np.inf)
         sets = [(part.terms[t].weight[g], CONJUGATE[part.terms[t].loss.name], z) for (t, g), z in totals.items()]
         loss = lambda t, gain=gain, sets=sets: sum(w * h(t * z) for w, h, z in sets) - t * gain  # noqa: E731
