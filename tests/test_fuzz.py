@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 import convexadv as ca
 from convexadv import model_files
@@ -211,6 +212,8 @@ REFUSED = {
     "growth from a word": lambda: ca.grow_patterns(ca.GatedReLUProblem(X, Y, n_gates=4), random_state="hinge"),
     "targets whose squares overflow": lambda: ca.PolynomialProblem(X, [1e300, 0, 0], loss="squared"),
     "targets of an estimator that are text": lambda: ca.GatedReLURegressor().fit(X, np.array(["a", "b", "c"])),
+    "an attack that is an array": lambda: ca.attack(NETWORK, X, Y, 0.1, method=[np.zeros(2)]),
+    "radii that are a type": lambda: ca.robust_accuracy(NETWORK, X, Y, np.float64),
     "a method that is an array": lambda: ca.distance_to_boundary(NETWORK, X, method=np.zeros(2)),
     "gates beyond floats": lambda: ca.GatedReLUProblem(X, Y, gates=10**400),
     "an intercept that is an array": lambda: ca.ReLUProblem(X, Y, fit_intercept=np.zeros(2)),
@@ -222,3 +225,8 @@ REFUSED = {
 def test_what_cannot_be_used_is_refused_with_a_sentence(name):
     with pytest.raises(ca.InputError, match=r"\.$"):
         REFUSED[name]()
+
+
+def test_a_tolerance_in_words_of_digits_can_be_warned_of():
+    with pytest.warns(ConvergenceWarning, match="not certified to tol=1e-09"):
+        ca.GatedReLUClassifier(n_gates=4, tol="1e-9", max_iter=1).fit(np.eye(2), [0, 1])

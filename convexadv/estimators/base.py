@@ -74,7 +74,7 @@ class ConvexEstimator(BaseEstimator):
         self.n_iter_ = max(1, len(solution.history))
         if not solution.status.ok:
             warnings.warn(
-                f"{type(self).__name__} is not certified to tol={self.tol:g} (gap {self.gap_:.1e}, status "
+                f"{type(self).__name__} is not certified to tol={float(self.tol):g} (gap {self.gap_:.1e}, status "
                 f"{solution.status}): {solution.status.value}",
                 ConvergenceWarning,
                 stacklevel=4,

@@ -129,7 +129,7 @@ def _names(method: Any) -> Iterator[str]:
     if not names:
         raise InputError("method is empty; at least one attack is needed.")
     for name in names:
-        if name not in METHODS:
+        if not isinstance(name, str) or name not in METHODS:
             raise InputError(
                 f'method must be "pgd" or "fgsm" or "apgd" or "exact", a list of these, or "strongest", got {name!r}.'
             )

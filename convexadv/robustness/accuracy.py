@@ -267,7 +267,10 @@ def _success(
 
 
 def _radii(radii: Any) -> np.ndarray:
-    values = [radii] if np.ndim(radii) == 0 else list(radii)
+    try:
+        values = list(radii)
+    except TypeError:
+        values = [radii]
     if not values:
         raise InputError("radii is empty; at least one radius is needed.")
     return np.array([number("radii", value) for value in values])
