@@ -61,7 +61,14 @@ def _changed(rng: np.random.Generator, entry: Entry, arguments: dict[str, Any]) 
     how = list(table)[rng.integers(len(table))]
     try:
         return f"{name} {how}", {**arguments, name: table[how](value)}, neutral
-    except (TypeError, ValueError, IndexError, AttributeError, RuntimeError):  # of an argument that was changed before
+    except (
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        RuntimeError,
+        OverflowError,
+    ):  # of an argument that was changed before
         return f"{name} as it was", arguments, neutral
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 import convexadv as ca
+from benchmarks import fuzz, fuzz_oracles
+from benchmarks.fuzz_tally import Tally, generator
 from convexadv import model_files
 from convexadv.balls import gauge, project
 from convexadv.boxes import box_relaxation_minimum
@@ -20,6 +23,85 @@ from convexadv.recovery import lift, neural_decomposition
 from convexadv.verification.claim import pack, unpack
 
 TINY = 5e-324
+DRAWS = {"oracles": 28, "margins": 21, "certificates": 3, "validation": 30, "files": 11, "attacks": 2, "solves": 21}
+
+
+@pytest.mark.parametrize("group", fuzz.SHARES)
+def test_a_share_of_the_draws_finds_nothing(group):
+    tallies = [fuzz.draw(group, 2024, number) for number in range(DRAWS[group])]
+    assert [failure for tally in tallies for failure in tally.failures] == []
+    assert sum(tally.cases.total() for tally in tallies) >= DRAWS[group]
+
+
+def test_a_draw_repeats_by_itself():
+    for group in ("oracles", "margins", "solves"):
+        kinds = importlib.import_module(f"benchmarks.fuzz_{group}").KINDS
+        drawn = []
+        for number in (3, 4, 3):
+            rng = generator(group, 5, number)
+            kinds[number % len(kinds)](rng, Tally())
+            drawn.append(rng.random())
+        assert drawn[0] == drawn[2] != drawn[1]
+
+
+def test_what_must_not_be_is_recorded(monkeypatch):
+    def slow(rng, tally):
+        while True:
+            tally.count("turns")
+
+    def crash(rng, tally):
+        raise KeyError("lost")
+
+    def wrong(rng, tally):
+        tally.count("rows", 3)
+        tally.expect(np.array([True, False, False]), "wrong", np.array([1.0, 2.5, 3.0]))
+
+    def fine(rng, tally):
+        tally.count("rows", 4)
+
+    monkeypatch.setattr(fuzz_oracles, "KINDS", [slow, crash, wrong, fine])
+    monkeypatch.setitem(fuzz.LIMITS, "oracles", 0.1)
+    assert fuzz.draw("oracles", 0, 0).failures == ["slow: longer than 0.1 s"]
+    assert fuzz.draw("oracles", 0, 1).failures[0].startswith("crash: KeyError: 'lost' (")
+    assert fuzz.draw("oracles", 0, 2).failures == ["wrong: wrong at 2 of 3, first 1: 2.5"]
+    assert fuzz.draw("oracles", 0, 3).failures == []
+
+
+def test_a_run_goes_on_where_its_record_ends(monkeypatch):
+    numbers = []
+
+    def kind(rng, tally):
+        numbers.append(rng.random())
+        tally.count("rows", 10)
+
+    monkeypatch.setattr(fuzz_oracles, "KINDS", [kind])
+    whole = list(fuzz.run(fuzz._empty("oracles"), 1, 60))[-1]
+    part = list(fuzz.run(fuzz._empty("oracles"), 1, 30))[-1]
+    again = list(fuzz.run(part, 1, 60))[-1]
+    assert again["kinds"] == whole["kinds"] == {"rows": 60}
+    assert (again["draws"], again["cases"]) == (6, 60)
+    assert numbers[:6] == numbers[6:]
+    document = fuzz.document(1, {"oracles": again})
+    assert (document["cases"], document["solves"], document["failures"]) == (60, 0, 0)
+    assert "60 cases and 0 solves, 0 failures" in fuzz.report(document)
+
+
+@pytest.mark.parametrize("factor", [1e-3, -1e-3])
+def test_wrong_minima_are_found(monkeypatch, factor):
+    honest = fuzz_oracles.ball_minimum
+
+    def lying(*arguments, **options):
+        found = honest(*arguments, **options)
+        return found._replace(value=found.value + factor * abs(found.value))
+
+    monkeypatch.setattr(fuzz_oracles, "ball_minimum", lying)
+    assert fuzz.draw("oracles", 0, 0).failures
+
+
+def test_bounds_that_are_too_high_are_found(monkeypatch):
+    honest = ca.PolynomialProblem.lower_bound
+    monkeypatch.setattr(ca.PolynomialProblem, "lower_bound", lambda self, c: honest(self, c) + 1.0)
+    assert fuzz.draw("certificates", 0, 2).failures
 
 
 def test_a_small_l1_ball_far_away_is_projected_on_exactly():
@@ -213,6 +295,8 @@ REFUSED = {
     "targets whose squares overflow": lambda: ca.PolynomialProblem(X, [1e300, 0, 0], loss="squared"),
     "targets of an estimator that are text": lambda: ca.GatedReLURegressor().fit(X, np.array(["a", "b", "c"])),
     "an attack that is an array": lambda: ca.attack(NETWORK, X, Y, 0.1, method=[np.zeros(2)]),
+    "steps beyond floats": lambda: ca.attack(NETWORK, X, Y, 0.1, step_size=10**400),
+    "a seed beyond 64 bits": lambda: ca.attack(NETWORK, X, Y, 0.1, random_state=10**400),
     "radii that are a type": lambda: ca.robust_accuracy(NETWORK, X, Y, np.float64),
     "a method that is an array": lambda: ca.distance_to_boundary(NETWORK, X, method=np.zeros(2)),
     "gates beyond floats": lambda: ca.GatedReLUProblem(X, Y, gates=10**400),

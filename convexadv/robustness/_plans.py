@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,7 @@ def plans(
 
     ``unknown`` says why the worst cases are not known exactly, where that is so.
     """
-    if step_size is not None and not (isinstance(step_size, (int, float)) and 0 < step_size < math.inf):
+    if step_size is not None and not (isinstance(step_size, (int, float)) and 0 < step_size <= sys.float_info.max):
         raise InputError(f"step_size must be a positive number, got {step_size!r}.")
     length, starts = positive_integer("steps", steps), positive_integer("restarts", restarts)
     each = is_each(target)

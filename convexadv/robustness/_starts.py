@@ -33,10 +33,12 @@ class Starts:
             generator = torch.Generator()
             if random_state is None:
                 generator.seed()
-            elif isinstance(random_state, (int, np.integer)):
+            elif isinstance(random_state, (int, np.integer)) and -(2**63) <= random_state < 2**64:
                 generator.manual_seed(int(random_state))
             else:
-                raise InputError(f"random_state must be an integer, a torch.Generator or None, got {random_state!r}.")
+                raise InputError(
+                    f"random_state must be an integer of 64 bits, a torch.Generator or None, got {random_state!r}."
+                )
         self._seed = int(torch.randint(2**62, (), generator=generator))
 
     def draw(self, ball: Neighbourhood, numbers: torch.Tensor, restart: int) -> torch.Tensor:
