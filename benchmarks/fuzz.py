@@ -34,11 +34,11 @@ from benchmarks.fuzz_tally import Tally, generator
 
 NAME = "benchmarks.fuzz"
 SHARES = {
-    "oracles": 0.45,
+    "oracles": 0.52,
     "margins": 0.2,
-    "certificates": 0.1,
-    "validation": 0.1,
-    "files": 0.1,
+    "certificates": 0.07,
+    "validation": 0.08,
+    "files": 0.08,
     "attacks": 0.05,
     "solves": 0.0,
 }
