@@ -8,6 +8,7 @@ from collections import defaultdict
 
 import pytest
 
+from convexadv.errors import reason
 from tools.messages import OWN, PAGE, Message, collect, render, templates
 
 MESSAGES = collect()
@@ -107,3 +108,16 @@ def test_no_sentence_is_made_in_two_places() -> None:
     for each in MESSAGES:
         places[VALUE.sub("{}", each.text)].add(identity(each))
     assert {text: sorted(where) for text, where in places.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyError("name"), "'name' is missing"),
+        (FileNotFoundError(2, "No such file or directory", "x"), "No such file or directory"),
+        (RuntimeError("size mismatch:\n\tgot 3,\n\tneeded 4."), "size mismatch: got 3, needed 4"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_words_of_another_error_end_a_sentence(error: Exception, words: str) -> None:
+    assert reason(error) == words
