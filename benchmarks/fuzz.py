@@ -34,12 +34,12 @@ from benchmarks.fuzz_tally import Tally, generator
 
 NAME = "benchmarks.fuzz"
 SHARES = {
-    "oracles": 0.52,
+    "oracles": 0.55,
     "margins": 0.2,
     "certificates": 0.07,
     "validation": 0.08,
     "files": 0.08,
-    "attacks": 0.05,
+    "attacks": 0.02,
     "solves": 0.0,
 }
 """Groups, and their shares of the cheap cases; solves have a count of their own."""
