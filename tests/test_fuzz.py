@@ -314,3 +314,10 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(name):
 def test_a_tolerance_in_words_of_digits_can_be_warned_of():
     with pytest.warns(ConvergenceWarning, match="not certified to tol=1e-09"):
         ca.GatedReLUClassifier(n_gates=4, tol="1e-9", max_iter=1).fit(np.eye(2), [0, 1])
+
+
+def test_a_penalty_that_leaves_no_neuron_is_no_division_by_zero():
+    problem = ca.PolynomialProblem([[3.0, 0.0], [0.0, 3.0], [0.0, 0.0]], [0, 1, 1], radius=0.1, beta=1e12)
+    solution = ca.solve(problem, tol=0.0, max_iter=3)  # never reached: rounding leaves a gap
+    assert solution.network.n_neurons == 0
+    assert problem.gap(solution.objective, solution.lower_bound) < 1e-9

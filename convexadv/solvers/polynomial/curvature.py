@@ -55,7 +55,7 @@ def preconditioner(
         Moment matrix of the output at or near these multipliers, which the curvature of balls needs.
     """
     beta = model.problem.beta
-    if beta <= 0 or model.problem.together.size > 1:
+    if beta <= 0 or model.problem.together.size > 1 or not neurons.vectors.numel():
         return None
     count = sum(
         int((curvature_of(kind, z, smoothing) > 0).sum())
