@@ -135,6 +135,8 @@ def draw(document: dict[str, Any], path: Path) -> None:
             low, high = [min(each) for each in seeds], [max(each) for each in seeds]
             axes.fill_between(ratios, low, high, color=style["color"], alpha=0.15, linewidth=0)
         axes.set_xscale("log", base=2)
+        every = sorted({row["ratio"] for row in document["results"] if row["method"] != BASE})
+        axes.set_xticks(every, [f"{ratio:g}" for ratio in every])
         axes.set_xlabel(f"times fewer {document['measure']}")
         axes.set_ylabel("test accuracy, %")
         axes.set_title(title)
