@@ -23,6 +23,7 @@ from safetensors.torch import save as to_bytes
 import convexadv as ca
 from benchmarks import attacked, cstar_report, inference_memory, record
 from benchmarks.backbone import augment, load
+from benchmarks.cstar_report import report
 from convexadv.compression import count, fold_batch_norm, measure_latency
 from convexadv.model_files import load_model
 from convexadv.training import Images, OneStep, Settings, train
@@ -72,7 +73,7 @@ def main() -> int:
         document["comparisons"] = cstar_report.comparisons(document)
         record.write(out, document)
         print("    " + cstar_report.line(row), flush=True)
-    print("\n" + cstar_report.report(document))
+    print("\n" + report(document))
     cstar_report.draw(document, out.with_suffix(".png"))
     return 0
 

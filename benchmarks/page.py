@@ -35,6 +35,13 @@ EXPECTED = {
     "uci_robustness": "Standard against robust training",
     "relu_robustness": "The same for ReLU networks",
     "tightness": "Certified against attacked accuracy",
+    "heads_cifar10": "Heads on a deep network, CIFAR-10",
+    "heads_fashion_mnist": "The same, Fashion-MNIST",
+    "masking_cifar10": "Are the attacks on heads fooled?",
+    "head_ablations_fashion_mnist": "Settings of heads, one at a time, Fashion-MNIST",
+    "cstar_cifar10": "Compression of a robust network, CIFAR-10",
+    "cstar_fashion_mnist": "The same, Fashion-MNIST",
+    "fuzz": "Random hostile cases",
     "fuzz_robustness": "Bounds against attacks, random cases",
     "attack_strength": "Attacks against foolbox",
 }
