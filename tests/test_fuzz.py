@@ -321,3 +321,24 @@ def test_a_penalty_that_leaves_no_neuron_is_no_division_by_zero():
     solution = ca.solve(problem, tol=0.0, max_iter=3)  # never reached: rounding leaves a gap
     assert solution.network.n_neurons == 0
     assert problem.gap(solution.objective, solution.lower_bound) < 1e-9
+
+
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "logistic"])
+@pytest.mark.parametrize("radius", [0.0, 0.05])
+@pytest.mark.parametrize("kind", [ca.ReLUProblem, ca.GatedReLUProblem, ca.PolynomialProblem])
+def test_rows_of_weight_zero_are_no_hindrance(kind, radius, loss):
+    rng = np.random.default_rng(2)
+    rows, y = rng.standard_normal((9, 3)), np.arange(9) % 2
+    weight = rng.random(9) * (np.arange(9) % 3 > 0)
+    options = {} if kind is ca.PolynomialProblem else {"gates": rng.standard_normal((3, 5))}
+    problem = kind(rows, y, radius=radius, beta=0.01, loss=loss, sample_weight=weight, **options)
+    solution, conic = ca.solve(problem, tol=1e-3), ca.solve(problem, "CLARABEL")
+    assert solution.status.ok
+    assert solution.objective == pytest.approx(conic.objective, rel=2e-3)
+    assert problem.lower_bound(solution.certificate) == solution.lower_bound
+
+
+def test_logistic_relu_problems_of_two_rows_end_certified():
+    rows = [[0.18637686, 0.50940606], [0.03454763, -1.0931312]]
+    problem = ca.ReLUProblem(rows, [0, 1], sample_weight=[1.1, 0.3], beta=1.4e-3, loss="logistic", n_gates=6)
+    assert ca.solve(problem, tol=1e-4).status.ok

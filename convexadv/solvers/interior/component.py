@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from ...problems.blocks import Blocks
 from ...problems.bound import Atoms
 from ...problems.certificate import AtomSet, ConeMultipliers
 from ...problems.pattern_cones import into_cones
-from ...problems.terms import Terms
+from ...problems.terms import Terms, TermSet
 from . import outside
 from .images import Images
 from .method import InteriorPoint
@@ -88,8 +89,12 @@ class Component:
         )
         self.side, self.gate, self.output = sides.reshape(-1), gates.reshape(-1), outputs.reshape(-1)
         self.patterns = torch.as_tensor(problem.patterns.astype(np.float64), device=X.device)
-        self.terms = [Terms(each, problem.rows.n, self._tensor, len(part.directions)) for each in part.terms]
-        self.exact_terms = problem.arrays(number)
+        self.groups = [np.flatnonzero(each.weight > 0) for each in part.terms]
+        own = [_of_groups(each, groups) for each, groups in zip(part.terms, self.groups, strict=True)]
+        self.terms, self.exact_terms = (
+            [Terms(each, problem.rows.n, convert, len(part.directions)) for each in own]
+            for convert in (self._tensor, np.asarray)
+        )
         self.images = [self._image(each, self._tensor(part.directions)) for each in self.terms]
         self.zero = sum(float(each.weight @ each.loss.group_value(each.offset)) for each in self.exact_terms)
         self.upper, self.lower, self.best = self.zero, 0.0, Blocks.joined([], X.shape[1])
@@ -178,13 +183,16 @@ class Component:
         self.iterations += 1
         estimate = self.method.degree * self.method.mean_product() / self.scale
         solved = self.method.feasible and estimate < 0.1 * tolerance
-        ended = solved or step <= _TINY_STEP or not math.isfinite(estimate)
+        stuck = step <= _TINY_STEP or not math.isfinite(estimate)
+        ended, before = solved or stuck, self.gap
         if estimate > 0.5 * self._examined and estimate > 3.0 * tolerance and not ended:
             return False
         self._examined = estimate
         proof = self.examine()
         if self.gap <= tolerance:
             return True
+        if solved and not stuck and self.gap < 0.5 * before:
+            return True  # complementarity runs ahead of the gradients of a smooth loss, which follow
         if ended or self._early_pricing(estimate, tolerance):
             self._end_round(proof, tolerance, ended)
         elif estimate < _LEAVE_GAP and self._work(len(self.within)) > _WORTH_LEAVING:
@@ -415,7 +423,17 @@ class Component:
         atoms = []
         for term, (z, points) in enumerate(zip(self.proof.multipliers, self.proof.points, strict=True)):
             coordinates = None if points is None else points.cpu().numpy()[None]
-            atoms.append(AtomSet(self.number, term, z.cpu().numpy()[None], coordinates))
+            whole = len(self.groups[term]) == self.problem.components[self.number].terms[term].shape[1]
+            groups = None if whole else self.groups[term]
+            atoms.append(AtomSet(self.number, term, z.cpu().numpy()[None], coordinates, groups=groups))
         own = self._multipliers(self.proof, np.ones(len(self.proof.within), bool), tolerance)
         every = outside.joined([own, self.proof.without])
         return atoms, outside.certificate_part(self.number, every, self.gate, self.output, self.side)
+
+
+def _of_groups(terms: TermSet, groups: np.ndarray) -> TermSet:
+    """Some groups of a set of terms; those of weight zero, for one, which would only spoil the method's numbers."""
+    if len(groups) == terms.shape[1]:
+        return terms
+    arrays = {field.name: getattr(terms, field.name)[..., groups] for field in fields(terms)[1:]}
+    return replace(terms, **arrays)
