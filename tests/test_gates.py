@@ -208,6 +208,21 @@ def test_sparse_gates_are_thresholds_at_rows(monkeypatch):
     assert len(met) == 3 * 2 * 9
 
 
+def test_open_gates_let_all_rows_or_most_through(monkeypatch):
+    X = matrix(200, 3)
+    drawn = candidates(monkeypatch, Rows.of(with_constant(X)), 400, kind="open", constant=True)
+    np.testing.assert_array_equal(drawn[:, 0], [0, 0, 0, 1])
+    shares = activation_patterns(Rows.of(with_constant(X)), drawn[:, 1:]).mean(0)
+    assert 0.5 <= shares.min() < 0.52
+    assert 0.98 < shares.max() <= 1.0
+    np.testing.assert_allclose(np.quantile(shares, [0.25, 0.5, 0.75]), [0.625, 0.75, 0.875], atol=0.04)
+    fewer = sample_gates(Rows.of(with_constant(X)), 5, kind="open", constant=True)
+    more = sample_gates(Rows.of(with_constant(X)), 9, kind="open", constant=True)
+    np.testing.assert_array_equal(fewer.gates, more.gates[:, : fewer.gates.shape[1]])
+    with pytest.raises(InputError, match='kind="open" draws offsets, and these gates have none'):
+        sample_gates(Rows.of(X), 5, kind="open")
+
+
 @pytest.mark.parametrize("features", [1, 2, 5])
 @pytest.mark.parametrize("constant", [False, True])
 def test_sparse_gates_have_as_many_features_as_asked(monkeypatch, features, constant):
@@ -289,7 +304,7 @@ def test_own_gates_that_cannot_be_used(gates, message):
             ({"n_gates": bad}, r"n_gates=.* cannot be used; a whole number of 1 or more is needed")
             for bad in (0, -3, 2.0, True, "5", None)
         ),
-        ({"kind": "mixed"}, 'kind=\'mixed\' is unknown; "gaussian", "differences" or "sparse" is needed'),
+        ({"kind": "mixed"}, 'kind=\'mixed\' is unknown; "gaussian", "differences", "sparse" or "open" is needed'),
         ({"kind": None}, "kind=None is unknown"),
         *(
             ({"random_state": bad}, "random_state=.* cannot be used; a whole number of 0 or more or a numpy.random.Gen")

@@ -473,3 +473,13 @@ def test_certified_candidates_go_before_constant_ones():
     assert best(rows[:1]) == 0
     with pytest.raises(ca.InputError, match="no setting gave"):
         best(rows[3:])
+
+
+def test_kind_of_gates(model):
+    X, y = digits()
+    data, settings = (X[:150], y[:150]), {"n_gates": 2, "beta": 0.3, "validation": None}
+    found = robustify(model, data, "relu", gate_kind="open", **settings)
+    np.testing.assert_array_equal(found.problem.gates[:, 0], np.eye(65)[-1])
+    assert found.report.gap <= 1e-3
+    with pytest.raises(ca.InputError, match="gate_kind='open' is a setting of ReLU"):
+        robustify(model, data, gate_kind="open", beta=0.3, validation=None)

@@ -115,8 +115,8 @@ def _patterns(problem: argparse._ArgumentGroup) -> None:
     )
     problem.add_argument(
         "--gate-kind",
-        choices=["gaussian", "differences", "sparse"],
-        help="directions of the gates: random, between two rows, or along single features (default: gaussian)",
+        choices=["gaussian", "differences", "sparse", "open"],
+        help="gates: random, between two rows, along single features, or such that most rows pass (default: gaussian)",
     )
     problem.add_argument(
         "--intercept",

@@ -32,6 +32,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         **single,
         "n_gates": None if arguments.gates is None else _one(arguments.gates),
+        "gate_kind": arguments.gate_kind,
         "ball": arguments.ball,
         "scaling": None if arguments.scaling == "none" else arguments.scaling,
         "loss": arguments.loss,

@@ -65,6 +65,11 @@ def add_head(parser: argparse.ArgumentParser) -> None:
         **several,  # type: ignore[arg-type]
     )
     group.add_argument(
+        "--gate-kind",
+        choices=["gaussian", "differences", "sparse", "open"],
+        help="how ReLU and gated ReLU heads draw gates; open: most rows pass them, so that cones are wide",
+    )
+    group.add_argument(
         "--ball",
         choices=["sphere", "movement"],
         default="sphere",

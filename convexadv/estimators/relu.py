@@ -26,7 +26,7 @@ class ReLUClassifier(_ReLU, PatternClassifier):
         Your own gates, one a column; drawn if not given.
     n_gates : int
         How many gates to draw. More gates: a lower optimum, and more time.
-    gate_kind : {"gaussian", "differences", "sparse"}
+    gate_kind : {"gaussian", "differences", "sparse", "open"}
         How they are drawn.
     random_state : int, Generator, RandomState or None
         Of the drawing. An integer draws the gates that the problem draws with it; the default is its 0, so that a fit can

@@ -79,6 +79,7 @@ def robustify(
     radius: Any = 0.1,
     beta: Any = 0.03,
     n_gates: Any = None,
+    gate_kind: str | None = None,
     ball: str = "sphere",
     scaling: str | None = "standard",
     loss: str = "hinge",
@@ -130,6 +131,9 @@ def robustify(
         Weight of the penalty, as a share of the smallest beta with the zero network at radius 0.
     n_gates : int or sequence of int, optional
         Gates that ReLU and gated ReLU heads draw; 100 by default.
+    gate_kind : {"gaussian", "differences", "sparse", "open"}, optional
+        How they are drawn (:func:`convexadv.problems.gates.sample_gates`); "gaussian" by default. "open" suits ReLU
+        heads, whose cones are wide then.
     ball : {"sphere", "movement"}
         "movement": an ellipsoid whose axes are ``sqrt(d)`` times the root mean square movements of the features when
         the inputs of ``model`` are attacked (on at most 2,000 of the training inputs, or on all with
@@ -215,7 +219,13 @@ def robustify(
         "multiclass": choice("multiclass", multiclass, ("ovr", "joint")),
     }
     if head != "polynomial":
-        options |= {"fit_intercept": fit_intercept, "random_state": random_state}
+        options |= {
+            "fit_intercept": fit_intercept,
+            "random_state": random_state,
+            "gate_kind": "gaussian" if gate_kind is None else gate_kind,
+        }
+    elif gate_kind is not None:
+        raise InputError(f"gate_kind={gate_kind!r} is a setting of ReLU and gated ReLU heads; leave it out.")
     if loss == "squared":
         raise InputError('loss="squared" is for real targets; a head needs "hinge", "squared_hinge" or "logistic".')
     grid = Grid.of(head, radius, beta, n_gates, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -85,8 +86,23 @@ def _sparse(draw: Draw) -> np.ndarray:
     return gates
 
 
+def _open(draw: Draw) -> np.ndarray:
+    """The gate that every row passes, and Gaussian directions whose offsets keep less than half of the rows out."""
+    if not draw.constant:
+        raise InputError('kind="open" draws offsets, and these gates have none; fit_intercept=True is needed.')
+    gates = draw.random.standard_normal((draw.n_gates, draw.rows.d))
+    out = [0.25 * (1.0 + math.erf(normal / 2**0.5)) for normal in gates[:, -1]]
+    gates[:, -1] = 0.0
+    products = np.concatenate([block @ gates.T for _, block in draw.rows.blocks()])
+    gates[:, -1] = [-np.quantile(column, share) for column, share in zip(products.T, out, strict=True)]
+    gates[0] = 0.0
+    gates[0, -1] = 1.0
+    return gates
+
+
 DRAWS: dict[str, Callable[[Draw], np.ndarray]] = {
     "gaussian": _gaussian,
     "differences": _differences,
     "sparse": _sparse,
+    "open": _open,
 }

@@ -197,6 +197,9 @@ def sample_gates(
     - ``"sparse"``: unit vectors with a normal direction on a few random features; +1 or -1 on a single feature. With
       the constant the offset is ``-x_i'g`` of a random row (larger by a relative 1e-12, so that rounding cannot
       deactivate that row).
+    - ``"open"``, with the constant only: the first gate is the constant, which every row passes; the others are normal
+      directions whose offset keeps a share of the rows out that is uniform in [0, 1/2]. Cones of such gates are wide: the
+      first alone carries every linear function, so that few of them do what many that cut the rows in halves cannot.
 
     Parameters
     ----------
@@ -204,7 +207,7 @@ def sample_gates(
         Rows (n, D) in NumPy.
     n_gates : int
         Number of candidates.
-    kind : {"gaussian", "differences", "sparse"}
+    kind : {"gaussian", "differences", "sparse", "open"}
         How they are drawn.
     random_state : int or numpy.random.Generator
         Seed; a generator is advanced.
@@ -227,7 +230,7 @@ def sample_gates(
         If an argument cannot be used as given, or if no candidate is left.
     """
     if not isinstance(kind, str) or kind not in DRAWS:
-        raise InputError(f'kind={kind!r} is unknown; "gaussian", "differences" or "sparse" is needed.')
+        raise InputError(f'kind={kind!r} is unknown; "gaussian", "differences", "sparse" or "open" is needed.')
     positive_integer("n_gates", n_gates)
     if known is not None:
         _boolean("known", known, rows.n)

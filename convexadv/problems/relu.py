@@ -41,7 +41,7 @@ class ReLUProblem(PatternProblem):
     n_gates : int
         How many gates to draw where none are given; gates with the pattern of an earlier one, or with no active row, are
         dropped (``problem.gate_sample`` reports how many).
-    gate_kind : {"gaussian", "differences", "sparse"}
+    gate_kind : {"gaussian", "differences", "sparse", "open"}
         How they are drawn: :func:`convexadv.problems.gates.sample_gates`.
     random_state : int or numpy Generator
         Of the sampling.

@@ -102,7 +102,7 @@ def grow_patterns(
         Gates drawn in a round; those with a pattern that is known are dropped.
     most_added : int
         Gates added in a round, those of the largest price.
-    gate_kind : {"gaussian", "differences", "sparse"}
+    gate_kind : {"gaussian", "differences", "sparse", "open"}
         How candidates are drawn.
     random_state : int or numpy Generator
     tol, **options
