@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -246,6 +247,19 @@ def test_a_damaged_header_of_npy_is_a_format_error(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"}", b"{"))
     with pytest.raises(ca.FileFormatError):
         ca.open_rows(path)
+
+
+def test_an_archive_of_something_else_than_arrays_is_a_format_error(tmp_path):
+    path = tmp_path / "table.npz"
+    for name in ("X.npy", "y.npy"):
+        np.savez(path, X=np.eye(3), y=np.arange(3))
+        with zipfile.ZipFile(path) as archive:
+            content = {each: archive.read(each) for each in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for each, data in content.items():
+                archive.writestr(each, b"no array" if each == name else data)
+        with pytest.raises(ca.FileFormatError):
+            read_table(path)
 
 
 def test_no_memory_is_taken_for_a_model_whose_weights_do_not_fit(tmp_path, monkeypatch):

@@ -133,6 +133,9 @@ def _is_number(cell: str) -> bool:
 
 def _read_archive(path: Path, target: str | int | None) -> Dataset:
     name, X, key, y = _load_archive(path, "y" if target is None else str(target))
+    for label, values in ((name, X), (key, y)):
+        if not isinstance(values, np.ndarray):  # NumPy gives the bytes of what it does not know
+            raise FileFormatError(f"{path}: {label!r} is no array; numbers (n, d) and labels (n,) are needed.")
     if X.ndim != 2 or X.dtype.kind not in "biuf" or 0 in X.shape:
         raise FileFormatError(f"{path}: {name!r} is {X.dtype} of shape {X.shape}; numbers (n, d) are needed.")
     if y.dtype.kind not in ("biufU" if y.ndim == 1 else "biuf") or y.ndim not in (1, 2):
