@@ -68,6 +68,7 @@ def main() -> int:
     old = json.loads(out.read_text()) if out and out.exists() and (arguments.resume or arguments.only) else {}
     rows = {row["group"]: row for row in old.get("groups", [])}
     groups = arguments.only or list(SHARES)
+    whole = f"python -m {NAME} --cases {arguments.cases} --solves {arguments.solves} --seed {arguments.seed}"
     if old and old["seed"] != arguments.seed:
         raise SystemExit(
             f"{out} has seed {old['seed']}, and --seed {arguments.seed} was given; they have to be the same."
@@ -78,7 +79,7 @@ def main() -> int:
         for row in run(rows[group], arguments.seed, wanted):
             rows[group] = row
             if out:
-                record.write(out, document(arguments.seed, rows))
+                record.write(out, document(arguments.seed, rows) | {"command": whole})
     last = document(arguments.seed, rows)
     print(record.heading(last), report(last), sep="\n\n")
     return 1 if last["failures"] else 0
