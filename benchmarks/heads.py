@@ -61,7 +61,11 @@ def main() -> int:
     store, judge = Store(data, arguments), Judge(model, test, arguments)
     right: dict[str, list[Any]] = {}
     for name, seed, options in _plan(arguments):
-        row, found = store.load(name, seed) or _row(name, seed, options, models, train, judge, arguments)
+        kept = store.load(name, seed)
+        if kept is None and arguments.collect:
+            print(f"  {name}, seed {seed}: not done under these settings", flush=True)
+            continue
+        row, found = kept or _row(name, seed, options, models, train, judge, arguments)
         store.save(row, found)
         right.setdefault(name, []).append(found)
         document["results"].append(row)
@@ -178,10 +182,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true", help="take rows that were done under the same settings")
+    parser.add_argument("--collect", action="store_true", help="record the rows that are done, and run no others")
     parser.add_argument("--quick", action="store_true", help="one seed, setting and size on few images; not recorded")
     parser.add_argument("--out", help="the record (default: results/heads_DATA.json; none with --quick)")
     arguments = parser.parse_args()
-    arguments.images = arguments.images or None
+    arguments.images, arguments.resume = arguments.images or None, arguments.resume or arguments.collect
     if TUNED in arguments.variants and not arguments.tuned:
         parser.error("the variant tuned needs --tuned FILE, of benchmarks.backbone --start.")
     if arguments.quick:
