@@ -41,8 +41,8 @@ EXPECTED = {
     "head_ablations_fashion_mnist": "Settings of heads, one at a time, Fashion-MNIST",
     "cstar_cifar10": "Compression of a robust network, CIFAR-10",
     "cstar_fashion_mnist": "The same, Fashion-MNIST",
-    "fuzz": "Random hostile cases",
     "fuzz_robustness": "Bounds against attacks, random cases",
+    "fuzz": "Random hostile cases for every part",
     "attack_strength": "Attacks against foolbox",
 }
 """Title of every record that the page is to have, in its order; others follow under the name of their file."""
