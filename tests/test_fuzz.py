@@ -182,9 +182,9 @@ def test_multipliers_that_overflow_on_rows_without_weight_prove_nothing():
     )
     certificate = ca.solve(problem).certificate
     (atom,) = certificate.atoms
-    z = np.array(atom.multipliers)
-    for z[0, 0, 2] in (1e160, 1e250, 1e308):
-        changed = dataclasses.replace(certificate, atoms=(dataclasses.replace(atom, multipliers=z),))
+    for number in (1e160, 1e250, 1e308):
+        z = np.append(atom.multipliers[..., :2], [[[number]]], -1)
+        changed = dataclasses.replace(certificate, atoms=(dataclasses.replace(atom, multipliers=z, groups=None),))
         assert problem.lower_bound(changed) <= problem.zero_objective()
 
 
