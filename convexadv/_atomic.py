@@ -51,13 +51,13 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", newline: str | N
     if os.path.isdir(target):
         raise unwritable(path, "it is a folder, and the name of a file is needed")
     if os.path.exists(target) and not os.path.isfile(target):
-        with _open(target, path, None, mode, text) as file:
+        with _named(path), _open(target, path, None, mode, text) as file:
             yield file
         return
     # The name does not contain the target's, which may be as long as the file system allows.
     temporary = os.path.join(os.path.dirname(target), f".convexadv-{secrets.token_hex(8)}.tmp")
     try:
-        with _open(temporary, path, _exclusive, mode, text) as file:
+        with _named(path), _open(temporary, path, _exclusive, mode, text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -67,6 +67,17 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", newline: str | N
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
+        raise
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say which file it is where the system says only that its disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = os.fspath(path)
         raise
 
 

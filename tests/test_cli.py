@@ -184,6 +184,8 @@ def test_fit_that_is_not_certified_is_written_with_code_3(here, capsys, tmp_path
     code, out, _ = run(capsys, "fit", here / "table.csv", "--max-iter", "1")
     assert code == 3
     assert "Not certified" in out
+    assert "raise --max-iter" in out
+    assert "warm_start" not in out
 
 
 def test_fit_of_impossible_margins_is_code_4(here, capsys, tmp_path):
@@ -227,6 +229,12 @@ def test_a_full_disk_leaves_nothing(here, capsys, tmp_path, monkeypatch):
     assert (code, out) == (2, "")
     assert "No space left" in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_told_with_the_name_of_the_file(here, capsys):
+    code, out, err = run(capsys, "fit", here / "table.csv", "--out", "/dev/full")
+    assert (code, out, err) == (2, "", "convexadv: /dev/full: No space left on device.\n")
 
 
 def test_a_folder_that_may_not_be_written_is_found_before_the_solve(here, capsys, tmp_path, monkeypatch):
@@ -572,6 +580,11 @@ BAD_FIT = {
     "no rows": ({"bad.csv": "a,b,label\n"}, ["bad.csv"], "no rows"),
     "no columns": ({"bad.csv": "label\nu\nv\n"}, ["bad.csv"], "one column"),
     "empty file": ({"bad.csv": ""}, ["bad.csv"], "empty"),
+    "labels in a column of features": ({"bad.csv": "l,a\nu,1\nv,2\n"}, ["bad.csv"], "name the column as the target"),
+    "a label a row": ({"bad.csv": "a,l\n" + "".join(f"{i},{i}\n" for i in range(21))}, ["bad.csv"], "--loss squared"),
+    "labels with fractions": (
+        {"bad.csv": "a,l\n" + "".join(f"{i},{i % 21 / 2}\n" for i in range(42))}, ["bad.csv"], "--loss squared",
+    ),
     "text targets": ({"bad.csv": "a,label\n1,u\n2,v\n"}, ["bad.csv", "--loss", "squared"], "numeric"),
     "unknown target": ({}, ["table.csv", "--target", "colour"], "colour"),
     "target of a named set": ({}, ["wdbc", "--target", "x"], "--target"),
@@ -601,7 +614,7 @@ BAD_FIT = {
     "unknown scaling": ({}, ["table.csv", "--scaling", "log"], "log"),
     "unknown model": ({}, ["table.csv", "--model", "cubic"], "cubic"),
     "unknown device": ({}, ["table.csv", "--device", "abacus"], "abacus"),
-    "unknown option": ({}, ["table.csv", "--gamma", "1"], "--gamma"),
+    "unknown option": ({}, ["table.csv", "--gamma", "1"], "--gamma 1 is no argument of fit; see `convexadv fit --help`"),
     "clean weight": ({}, ["table.csv", "--clean-weight", "2"], "2"),
     "constant activation": ({}, ["table.csv", "--activation", "0", "0", "1"], "constant"),
     "two coefficients": ({}, ["table.csv", "--activation", "0", "1"], "3 arguments"),

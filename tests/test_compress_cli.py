@@ -67,6 +67,14 @@ def test_a_budget_that_is_too_small_is_one_line_and_nothing_is_written(folder, c
     assert not (folder / "compact.safetensors").exists()
 
 
+def test_inputs_beyond_the_bounds_are_refused(folder, capsys):
+    """The attack would move them into the box, and the training see nothing else."""
+    code, out, err = run(capsys, "--ratio", 3, "--epochs", 1, 1)
+    assert (code, out) == (2, "")
+    assert "the inputs go from 0 to 16, beyond the bounds 0 and 1" in err
+    assert list(folder.glob("*.safetensors")) == []
+
+
 def test_a_loss_that_is_not_finite_is_one_line(folder, capsys):
     code, _, err = run(
         capsys, "--radius", 0.5, "--bounds", 0, 16, "--epochs", 1, 1, "--learning-rate", 1e6, "--ratio", 3

@@ -9,7 +9,7 @@ import torch
 
 from convexadv.errors import InputError
 from convexadv.networks import PolynomialNetwork
-from convexadv.problems import PolynomialProblem
+from convexadv.problems import PolynomialProblem, ReLUProblem
 
 SIZES = [(0, 6, 2), (1, 5, 1), (2, 9, 3), (3, 7, 4)]
 """Seed, rows, features."""
@@ -294,3 +294,13 @@ def test_bad_input_is_refused_in_one_clear_sentence(name):
     assert message.endswith((".", ")"))
     assert "\n" not in message
     assert len(message) < 250
+
+
+def test_real_targets_are_not_taken_for_labels():
+    """Every value would become a class with a problem of its own; whole numbers and few values are labels."""
+    X, y = np.random.default_rng(0).normal(size=(42, 2)), np.arange(42) % 21 / 2
+    for kind in (PolynomialProblem, ReLUProblem):
+        with pytest.raises(InputError, match=r'21 different real numbers.*loss="squared"'):
+            kind(X, y)
+    assert len(PolynomialProblem(X, 2 * y).classes) == 21
+    assert len(PolynomialProblem(X, np.arange(42) % 20 / 2).classes) == 20

@@ -46,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     from .launch import launched
-    from .parser import build_parser
+    from .parser import parse
 
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments = parse(argv)
         _, size = launched()
         if size > 1 and arguments.verb != "fit":
             raise InputError(

@@ -18,6 +18,8 @@ from ..processes import ALONE, Together
 from ..sources import READ_ROWS, SUFFIXES, Shards, Source, files_of, open_rows, read_npy, read_tensor, tensors_of
 
 _MOST_CLASSES = 100
+_MOST_UNREPEATED = 20
+"""Classes of one row each, or of numbers with fractions."""
 
 
 def read_data(source: str, target: str | None) -> Dataset:
@@ -55,10 +57,12 @@ def check_labels(y: np.ndarray) -> None:
     if y.ndim == 2:
         raise InputError(f"the targets have shape {y.shape}; one label a row is needed, or --loss squared.")
     count = len(np.unique(y))
-    if count > _MOST_CLASSES:
+    measured = count == len(y) or (y.dtype.kind == "f" and (y != np.floor(y)).any())
+    most = _MOST_UNREPEATED if measured else _MOST_CLASSES
+    if count > most:
         raise InputError(
-            f"the labels have {count} different values in {len(y)} rows, more than the {_MOST_CLASSES} "
-            "classes allowed: "
+            f"the labels have {count} different values in {len(y)} rows, more than the {most} "
+            f"{'that may have fractions or a single row each' if measured else 'classes allowed'}: "
             "use --loss squared for real targets, or --target for the column of the labels."
         )
 

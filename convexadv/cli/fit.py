@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -214,7 +215,7 @@ def _report(arguments: argparse.Namespace, about: dict[str, Any], solution: Solu
         "data": about,
         "status": str(solution.status),
         "certified": solution.status.ok,
-        "advice": solution.status.value,
+        "advice": advice(solution.status.value),
         "message": solution.message,
         "objective": _finite(solution.objective),
         "lower_bound": _finite(solution.lower_bound),
@@ -225,6 +226,14 @@ def _report(arguments: argparse.Namespace, about: dict[str, Any], solution: Solu
         "processes": size,
         "solve_time": solution.solve_time,
     }
+
+
+def advice(text: str) -> str:
+    """What a status advises, in the options of the command line."""
+    text = re.sub(r"(continue with warm_start=solution or )?raise (max|time)_(iter|limit)", r"raise --\2-\3", text)
+    return text.replace("Loosen tol, use dtype='float64',", "Loosen --tol,").replace(
+        "use solver='torch'", "--solver torch"
+    )
 
 
 def _finite(value: float) -> float | None:
@@ -266,7 +275,7 @@ def _tell(arguments: argparse.Namespace, solution: Solution, growth: Growth | No
     if arguments.json:
         say(to_json(report))
         return
-    say(str(solution))
+    say(advice(str(solution)))
     if "gates" in report:
         say(f"{'gates':<12} {report['gate_sample'] or report['gates']}")
     if growth is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .._version import __version__
@@ -37,6 +38,16 @@ class Parser(argparse.ArgumentParser):
         """Raise InputError with the message as a sentence."""
         message = re.sub(r"^argument ([^:]+): ", r"\1: ", message)
         raise InputError(f"{message.rstrip('.')}; see `{self.prog} --help`.")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Arguments of a verb; what it does not know is complained about with the help of the verb, not of the program."""
+    arguments, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        raise InputError(
+            f"{' '.join(unknown)} is no argument of {arguments.verb}; see `convexadv {arguments.verb} --help`."
+        )
+    return arguments
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -41,9 +41,7 @@ def add_split(parser: argparse.ArgumentParser, text: str) -> None:
 
 def add_ball(group: argparse._ArgumentGroup) -> None:
     """Norm and units of balls around rows."""
-    group.add_argument(
-        "--norm", default="l2", help="norm of the ball: l2 or linf, for relu and gated-relu also l1 (default: l2)"
-    )
+    group.add_argument("--norm", default="l2", help="norm of the ball: l2, linf or l1 (default: l2)")
     group.add_argument(
         "--units",
         choices=["scaled", "raw"],

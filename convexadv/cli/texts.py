@@ -39,8 +39,8 @@ EVALUATE = Details(
     """\
 How accurate a model is on clean rows, under attack, and for certain. For every radius: the accuracy after
 FGSM and after PGD (from above: a better attack may break more rows) and the certified accuracy (from below:
-no perturbation in the ball can break these rows; exact for two classes and l2). The truth lies between the
-last two.
+no perturbation in the ball can break these rows; exact for polynomial networks in l2 balls). The truth lies
+between the last two.
 """,
     """\
 examples:

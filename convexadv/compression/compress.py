@@ -108,7 +108,7 @@ def compress(
     radius : float
         Of the linf attack, in the units of X; not used with "clean" or an objective.
     bounds : (float, float) or None
-        Box of the inputs, for the attack.
+        Box of the inputs, for the attack; all of them have to lie in it.
     epochs : (int, int)
         Of ADMM and of the fine-tuning; either may be 0.
     settings : convexadv.training.Settings, optional
@@ -138,7 +138,8 @@ def compress(
     Raises
     ------
     InputError
-        If the budget cannot be met, there is nothing to compress, or an argument is none of those listed.
+        If the budget cannot be met, there is nothing to compress, an input lies outside of the bounds, or an argument is
+        none of those listed.
     FileFormatError
         If a checkpoint cannot be read or belongs to another run.
     TrainingError
@@ -158,6 +159,8 @@ def compress(
     """
     images = data if isinstance(data, Images) else _images(data)
     objective = _objective(attack, radius, bounds)
+    if not callable(attack) and attack != "clean" and bounds is not None:
+        _check_inside(images, bounds)
     settings = settings or Settings(learning_rate=0.05)
     _check_epochs(epochs)
     if resume and checkpoint is None:
@@ -262,6 +265,16 @@ def _images(data: Any) -> Images:
     except (TypeError, ValueError) as error:
         raise InputError(f"data must be Images or a pair (X, y), got a {type(data).__name__}.") from error
     return Images.of(X, y)
+
+
+def _check_inside(images: Images, bounds: tuple[float, float]) -> None:
+    """Raise InputError for inputs that the attack would move into the box before anything else."""
+    low, high = images.x.min(), images.x.max()
+    if low < low.new_tensor(bounds[0]) or high > high.new_tensor(bounds[1]):
+        raise InputError(
+            f"the inputs go from {low:g} to {high:g}, beyond the bounds {bounds[0]:g} and {bounds[1]:g}; bounds that hold "
+            "them all are needed."
+        )
 
 
 def _check_epochs(epochs: Any) -> None:

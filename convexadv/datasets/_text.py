@@ -128,4 +128,7 @@ def _number(cell: str, name: str, where: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise FileFormatError(f"{where}: column {name!r} is {cell!r}; features must be numbers.") from None
+        raise FileFormatError(
+            f"{where}: column {name!r} is {cell!r}; features must be numbers: name "
+            "the column as the target if it holds the labels, else encode or drop it."
+        ) from None

@@ -111,7 +111,10 @@ def _traced(model: torch.nn.Module, x: torch.Tensor) -> Trace:
         with evaluation_mode(model):
             return trace(model, x)
     except (RuntimeError, IndexError, TypeError) as error:
-        raise InputError(f"the model does not run on inputs of shape {tuple(x.shape)}: {reason(error)}.") from error
+        raise InputError(
+            f"the model does not run on inputs of shape {tuple(x.shape)}: {reason(error)}; inputs of its own shape are "
+            "needed (on the command line: --shape)."
+        ) from error
 
 
 def _check_name(model: torch.nn.Module, at: str) -> None:

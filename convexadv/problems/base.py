@@ -85,6 +85,7 @@ class Problem:
             self.n_outputs = self.targets.shape[1]
         else:
             self.classes, self.targets = labels.class_labels(y, n, self.together)
+            labels.refuse_measurements(self.classes)
             self.n_outputs = 1 if len(self.classes) == 2 else len(self.classes)
 
     def _assemble(self) -> None:

@@ -24,7 +24,7 @@ class GatedReLUProblem(PatternProblem):
 
         margin_i = y x_i'v_S - r ||v_S||_q + sum over unstable gates of min(0, y x_i'v_k - r ||v_k||_q),  v_S = sum_S v_k.
 
-    This is a lower bound on the worst-case margin of the network (design note, section 1.5): safe, convex, and not always
+    This is a lower bound on the worst-case margin of the network (docs/mathematics.md): safe, convex, and not always
     attained. Lower bounds on the objective speak of the programme over these gates.
 
     Parameters

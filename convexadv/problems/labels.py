@@ -12,6 +12,8 @@ from ..errors import InputError
 from ..processes import ALONE, Together
 
 _LARGEST_TARGET = 1e100
+MOST_REAL_CLASSES = 20
+"""Different numbers with fractions that are still taken for labels."""
 
 
 def lean(array: np.ndarray) -> np.ndarray:
@@ -41,6 +43,15 @@ def class_labels(y: Any, n: int, together: Together = ALONE) -> tuple[np.ndarray
     if len(classes) < 2:
         raise InputError(f"y holds the single class {classes.tolist()[0]!r}; at least two classes are needed.")
     return classes, np.searchsorted(classes, labels)
+
+
+def refuse_measurements(classes: np.ndarray) -> None:
+    """Raise InputError for classes that are real targets: each would cost a problem of its own."""
+    if classes.dtype.kind == "f" and len(classes) > MOST_REAL_CLASSES and (classes != np.floor(classes)).any():
+        raise InputError(
+            f"y holds {len(classes)} different real numbers, and each would be a class; labels are needed, or "
+            'loss="squared" for real targets.'
+        )
 
 
 def targets(y: Any, n: int) -> np.ndarray:

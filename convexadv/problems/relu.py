@@ -26,7 +26,7 @@ class ReLUProblem(PatternProblem):
         margin_i = y_i x_i'alpha_i - r_i ||alpha_i||_q        (q dual to the norm of the ball)
 
     for each output. The cones keep every pattern constant over the balls of the rows, so these margins are the exact
-    worst case of the recovered network max(0, u'x) on the rows (design note, section 1.5; [PE20], [BGS22], [KLP24]).
+    worst case of the recovered network max(0, u'x) on the rows (docs/mathematics.md; [PE20], [BGS22], [KLP24]).
     Lower bounds speak of the programme over these patterns; a network with other patterns may have a lower objective.
 
     Parameters

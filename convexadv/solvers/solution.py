@@ -80,7 +80,7 @@ class Solution:
     violation : float
         Largest relative shortfall of a hard margin at ``network``; 0 without constraints.
     certificate : OptimalityCertificate
-    network : PolynomialNetwork or None
+    network : PolynomialNetwork, ReLUNetwork, GatedReLUNetwork or None
     variables : dict
         The solver's own variables; for conic solvers the raw ``Z``, ``Z_prime`` and ``raw_objective``.
     history : list of Record
