@@ -225,7 +225,7 @@ def test_smallest_budget_that_is_said_is_possible():
         ({"ratio": 2, "method": "best"}, "dynamic, greedy, uniform"),
         ({"ratio": 2, "objective": "best"}, "kept, discarded"),
         ({"ratio": 2, "measure": "flops"}, "needs input_shape"),
-        ({"ratio": 2, "keep": ["9"]}, "no such module"),
+        ({"ratio": 2, "keep": ["9"]}, "keep names '9', which the model does not have"),
         ({"ratio": 2, "minimum": {"1": 2}}, "minimum names '1'"),
         ({"ratio": 2, "minimum": 0}, "positive integers"),
         ({"ratio": 2, "importance": {"0": -1.0}}, "positive and finite"),

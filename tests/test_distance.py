@@ -262,7 +262,7 @@ BAD = {
     "features": ((NETWORK, X[:, :2]), {}, r"\(n, 3\)"),
     "nan": ((NETWORK, np.full((2, 3), np.nan)), {}, "finite|NaN"),
     "no rows": ((NETWORK, X[:0]), {}, "one row"),
-    "method": ((NETWORK, X), {"method": "newton"}, '"exact" or "sdp"'),
+    "method": ((NETWORK, X), {"method": "newton"}, "one of 'exact', 'sdp'"),
     "solver": ((NETWORK, X), {"method": "sdp", "solver": "NONE"}, "not installed"),
 }
 

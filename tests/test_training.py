@@ -254,7 +254,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, settings, data, m
         (lambda: train(small(), images(), checkpoint="no/such/folder/file"), "folder does not exist"),
         (lambda: Adversarial(-1.0)(small(), images().x, images().y, torch.Generator()), "radius is -1.0"),
         (lambda: Normalise([0.0], [0.0]), "std positive"),
-        (lambda: PreActResNet18(width=0), "width must be"),
+        (lambda: PreActResNet18(width=0), "width=0 cannot be used"),
         (lambda: build("lenet"), "no architecture"),
         (lambda: build("resnet18", depth=3), "cannot be built"),
     ],
