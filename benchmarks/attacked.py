@@ -45,9 +45,7 @@ def survivors(
         Out of ``METHODS``.
     """
     model = model.eval().to(memory_format=torch.channels_last)
-    with torch.no_grad():
-        parts = [model(x).argmax(1) for x in images.x.split(batch_size)]
-    clean = (torch.cat(parts) == images.y).numpy()
+    clean = _right(model, images.x, images.y, batch_size)
     found = {"clean": clean}
     for method in methods:
         alive, rows = clean.copy(), []
@@ -78,9 +76,14 @@ def _broken(model: Any, images: Images, radius: float, method: str, size: int, s
     if precision == "float32":
         return np.asarray(_attack(model, images, radius, method, size, seed).success)
     points = torch.from_numpy(_attack(_Low(model), images, radius, method, size, seed).points)
+    return ~_right(model, points, images.y, size)
+
+
+def _right(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, size: int) -> np.ndarray:
+    """Whether points are predicted as their labels, (n,), in blocks of ``size``."""
     with torch.no_grad():
-        labels = torch.cat([model(part).argmax(1) for part in points.split(size)])
-    return (labels != images.y).numpy()
+        labels = torch.cat([model(part).argmax(1) for part in x.split(size)])
+    return (labels == y).numpy()
 
 
 def _attack(model: Any, images: Images, radius: float, method: str, size: int, seed: int) -> Any:
@@ -113,9 +116,7 @@ def without_gradients(
     box = BlackBox(model, x, y, size / 255, "linf", BOX, batch_size, seed)
     right = np.ones(len(images), bool)
     for points in sources:
-        with torch.no_grad():
-            scores = [model(part) for part in torch.from_numpy(points).split(batch_size)]
-        right &= (torch.cat(scores).argmax(1) == images.y).numpy()
+        right &= _right(model, torch.from_numpy(points), images.y, batch_size)
     return {"square": ~box.square(queries), "transfer": right}
 
 

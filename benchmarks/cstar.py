@@ -100,7 +100,7 @@ def _rows_of(path: Path, document: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of an earlier record with the same settings."""
     before = json.loads(path.read_text())
     for name in _SAME:
-        if _FILE.sub("", str(before[name])) != _FILE.sub("", str(document[name])):
+        if _FILE.sub("", str(before[name])) != str(document[name]):
             raise SystemExit(f"{path} has another {name} ({before[name]}, not {document[name]}); choose another --out.")
     return list(before["results"])
 

@@ -65,8 +65,10 @@ def main() -> int:
         if kept is None and arguments.collect:
             print(f"  {name}, seed {seed}: not done under these settings", flush=True)
             continue
-        row, found = kept or _row(name, seed, options, models, train, judge, arguments)
-        store.save(row, found)
+        if kept is None:
+            kept = _row(name, seed, options, models, train, judge, arguments)
+            store.save(*kept)
+        row, found = kept
         right.setdefault(name, []).append(found)
         document["results"].append(row)
     document["comparisons"] = comparisons(right, arguments.sizes)
@@ -142,6 +144,11 @@ def _row(
     return row | attacked.accuracies(found) | {"report": made.report.to_dict()}, found
 
 
+def settings_of(head: str, variant: str) -> dict[str, Any]:
+    """Arguments of ``robustify`` for a head and a variant."""
+    return {"loss": LOSS, **HEADS[head], **VARIANTS[variant]}
+
+
 def _plan(arguments: argparse.Namespace) -> list[tuple[str, int | None, dict[str, Any]]]:
     """Name, seed and options of every row; networks as they are have no seed."""
     plan: list[tuple[str, int | None, dict[str, Any]]] = [(BASE, None, {})]
@@ -149,7 +156,7 @@ def _plan(arguments: argparse.Namespace) -> list[tuple[str, int | None, dict[str
         plan.append((TUNED, None, {}))
     for variant in arguments.variants:
         for head in arguments.heads:
-            options = {"loss": LOSS, **HEADS[head], **VARIANTS[variant]}
+            options = settings_of(head, variant)
             if options.get("ball") == "movement":
                 options["radius"] = MOVEMENT[head]
             if arguments.quick:

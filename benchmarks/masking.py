@@ -17,7 +17,7 @@ import torch
 import convexadv as ca
 from benchmarks import attacked, record
 from benchmarks.backbone import load
-from benchmarks.heads import HEADS, LOSS, VARIANTS
+from benchmarks.heads import HEADS, settings_of
 from benchmarks.heads_report import BASE, TUNED
 from convexadv.cli.output import table
 from convexadv.heads import MaskingReport, check_masking
@@ -63,7 +63,7 @@ def main() -> int:
 def _headed(model: torch.nn.Module, data: str, head: str, arguments: argparse.Namespace) -> torch.nn.Module:
     """The model with a new head, at the last of the radii of `benchmarks.heads`."""
     train = load(data, "train", arguments.rows)
-    options: dict[str, Any] = {"loss": LOSS, **HEADS[head], **VARIANTS[TUNED]}
+    options = settings_of(head, TUNED)
     options |= {"radius": options["radius"][-1], "beta": options["beta"][-1]}
     return ca.robustify(model, (train.x.numpy(), train.y.numpy()), validation=None, **options).model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .models import MODELS
-from .shared_options import add_data, add_json, add_split
+from .shared_options import GATE_KINDS, add_data, add_json, add_split
 from .values import count, finite, non_negative, positive
 
 
@@ -115,7 +115,7 @@ def _patterns(problem: argparse._ArgumentGroup) -> None:
     )
     problem.add_argument(
         "--gate-kind",
-        choices=["gaussian", "differences", "sparse", "open"],
+        choices=GATE_KINDS,
         help="gates: random, between two rows, along single features, or such that most rows pass (default: gaussian)",
     )
     problem.add_argument(

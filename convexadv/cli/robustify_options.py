@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .shared_options import add_json
+from .shared_options import GATE_KINDS, add_json
 from .values import count, count_or_zero, finite, fraction, non_negative, positive
 
 
@@ -66,7 +66,7 @@ def add_head(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--gate-kind",
-        choices=["gaussian", "differences", "sparse", "open"],
+        choices=GATE_KINDS,
         help="how ReLU and gated ReLU heads draw gates; open: most rows pass them, so that cones are wide",
     )
     group.add_argument(

@@ -7,6 +7,7 @@ import argparse
 from .values import count, count_or_zero, finite, fraction
 
 ATTACKS = ("pgd", "apgd", "fgsm", "exact", "strongest")
+GATE_KINDS = ("gaussian", "differences", "sparse", "open")
 _DATA_HELP = (
     "a data set by name (wdbc, digits, wine, iris, diabetes, breast_cancer need no files; others are read "
     "from "
