@@ -1,6 +1,7 @@
 """The page of results: ``python -m benchmarks.page`` writes ``docs/results.md`` from the records in ``results/``.
 
 Every record is shown by the ``report`` of the module that made it, as it was printed; a record without one as a plain table.
+The tables that other pages mark (`benchmarks.tables`) are made again too.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks import record, tables
 from convexadv._atomic import atomic_write
 from convexadv.cli.output import table
 
 NAME = "benchmarks.page"
-PAGE = record.RESULTS.parents[1] / "docs" / "results.md"
+ROOT = record.RESULTS.parents[1]
+PAGE = ROOT / "docs" / "results.md"
+MARKED = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("robust-heads", "compression", "model-selection")),
+)
+"""Pages with tables of `benchmarks.tables`."""
 EXPECTED = {
     "race_table": "Races on fixed problems",
     "features10": "Ten classes, 50,000 rows of 512 features",
@@ -56,10 +63,13 @@ said in [benchmarks/README.md](../benchmarks/README.md).
 
 def main() -> int:
     arguments = _arguments()
-    text = render(arguments.results, arguments.out.parent)
-    with atomic_write(str(arguments.out), "w") as file:
-        file.write(text)
-    print(f"Written to {arguments.out}.")
+    pages = {arguments.out: render(arguments.results, arguments.out.parent)}
+    if arguments.out == PAGE and arguments.results == record.RESULTS:
+        pages |= {path: tables.filled(path.read_text("utf-8"), record.RESULTS) for path in MARKED}
+    for path, text in pages.items():
+        with atomic_write(str(path), "w") as file:
+            file.write(text)
+        print(f"Written to {path}.")
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class Race:
         Peak memory to reach, as a multiple of the data.
     conic_ratio : float, optional
         How many times faster than CLARABEL the torch backend has to be.
+    threads : int, optional
+        Threads of every solver where these are not those of the whole table: small matrices are fastest with one.
     """
 
     data: str
@@ -46,7 +48,8 @@ class Race:
     runs: int = 1
     target: float | None = None
     memory_target: float | None = None
-    conic_ratio: float | None = field(default=None)
+    conic_ratio: float | None = None
+    threads: int | None = None
 
 
 def wdbc(quick: bool) -> Data:
@@ -158,6 +161,7 @@ RACES: dict[str, Race] = {
         beta=0.01,
         runs=5,
         conic_ratio=1000.0,
+        threads=1,
     ),
     **{
         f"digits-{scaling}": Race(

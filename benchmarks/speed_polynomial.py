@@ -70,18 +70,21 @@ def raced(name: str, solver: str, arguments: argparse.Namespace) -> dict[str, An
         race = replace(race, target=None, memory_target=None, conic_ratio=None)
     limit = arguments.time_limit if solver == "torch" else arguments.conic_limit
     command = [sys.executable, "-m", "benchmarks.race", name, solver]
-    command += ["--threads", str(arguments.threads), "--time-limit", str(limit)]
+    threads = race.threads or arguments.threads
+    command += ["--threads", str(threads), "--time-limit", str(limit)]
     command += ["--device", arguments.device, "--dtype", arguments.dtype, *["--quick"] * arguments.quick]
     result = {
         "row": name,
         "solver": solver,
+        "threads": threads,
         "tol": race.tol,
         "data": race.data,
         "time_limit": limit,
         "target": race.target,
     }
     result["memory_target"], result["ratio_target"] = race.memory_target, race.conic_ratio
-    return {**result, **apart.run(command, timeout=limit * (race.runs + 1.0) + _GRACE)}
+    environment = dict.fromkeys(record.THREAD_VARIABLES, str(threads))
+    return {**result, **apart.run(command, limit * (race.runs + 1.0) + _GRACE, environment)}
 
 
 def _ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import apart, features10, growth, oracle, page, race_plots, race_runs, race_table, record
+from benchmarks import apart, features10, growth, oracle, page, race_plots, race_runs, race_table, record, tables
 from benchmarks.races import RACES, TEN
 
 
@@ -126,6 +126,44 @@ def test_page_of_the_repository_can_be_made(tmp_path):
     for path in record.RESULTS.glob("*.json"):
         command = json.loads(path.read_text("utf-8"))["command"]
         assert f"    {command}\n" in text
+
+
+@pytest.mark.parametrize("path", page.MARKED, ids=lambda path: path.name)
+def test_tables_of_the_pages_are_those_of_the_records(path):
+    text = path.read_text("utf-8")
+    assert "<!-- results: " in text
+    assert text == tables.filled(text, record.RESULTS), "python -m benchmarks.page writes them"
+
+
+def test_tables_replace_only_what_stands_between_their_marks(monkeypatch, tmp_path):
+    monkeypatch.setattr(tables, "TABLES", {"a": lambda results: "one", "b": lambda results: results.name})
+    page_before = (
+        "x\n<!-- results: a -->\n<!-- end of results -->\ny\n<!-- results: b -->\nold\n<!-- end of results -->\nz"
+    )
+    once = tables.filled(page_before, tmp_path)
+    assert [line for line in once.splitlines() if not line.startswith("<!--")] == [
+        "x",
+        "",
+        "one",
+        "",
+        "y",
+        "",
+        tmp_path.name,
+        "",
+        "z",
+    ]
+    assert tables.filled(once, tmp_path) == once
+
+
+def test_a_missed_target_has_a_minus_and_a_solver_that_was_stopped_says_more_than(tmp_path):
+    own = {"row": "wdbc-200", "solver": "torch", "status": "optimal", "gap": 5e-5, "tol": 1e-4, "seconds": 0.1}
+    own |= {"target": 30.0, "ratio_target": 1000.0, "memory_target": 3.0, "peak_bytes": 200, "data_bytes": 50}
+    other = {"row": "wdbc-200", "solver": "CLARABEL", "status": "time_limit", "seconds": 50.0}
+    record.write(tmp_path / "speed_polynomial.json", {"results": [own, other]})
+    last = tables.polynomial(tmp_path).splitlines()[-1]
+    assert "0.1; CLARABEL more than 50" in last
+    assert "1000 times CLARABEL: more than 500 -" in last
+    assert "4.0 (3 -)" in last
 
 
 def test_undercut_bounds_are_told_but_for_other_patterns():
