@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from convexadv.cones import Cones, interiors_of, project, pulled, violations
-from convexadv.cones.interiors import _proved_dead, _reach_of_intercept
+from convexadv.cones import Cones, interiors_of, project, pulled, searched, vanishing, violations
+from convexadv.cones.dead import proved_dead, reach_of
 from convexadv.problems import ReLUProblem
 from convexadv.problems.blocks import Blocks
 from convexadv.problems.pattern_bound import prices
 from convexadv.problems.pattern_cones import cone_interiors, cones_of, into_cones
 from convexadv.solvers.interior import outside
+from convexadv.solvers.interior.dead import DeadCones
 
 DUAL = {"l1": "inf", "l2": 2, "linf": 1}
 PRIMAL = {"l1": 1, "l2": 2, "linf": np.inf}
@@ -299,15 +300,36 @@ def test_proof_that_a_cone_is_zero_counts_the_intercept():
     own = ReLUProblem(X, y, gates=np.array([[-1.0], [2.5]]), radius=0.2, fit_intercept=True)
     cones = cones_of(own, np.array([0]))
     system = cones.system(deepest=True)
-    reach = _reach_of_intercept(cones, system)
+    reach = reach_of(cones, system)
     assert longest(case_of(own), 0) > 0.1
-    assert not _proved_dead(cones, system, np.array([[1.0, 0.0, 0.0]]), reach).any()
+    assert not proved_dead(cones, system, np.array([[1.0, 0.0, 0.0]]), reach).any()
     v = np.linspace(-1, 1, 201)
     grid = np.stack(np.meshgrid(v, v), -1).reshape(-1, 2)
     worst = (cones.signs[0] * 2 - 1) * (grid @ np.c_[X, np.ones(3)].T) - 0.2 * abs(grid[:, :1])
     kept = grid[(worst >= 0).all(1)]
-    assert (kept[:, 1] <= reach[0, 0] * abs(kept[:, 0]) + 1e-12).all()
-    assert (-kept[:, 1] <= reach[0, 1] * abs(kept[:, 0]) + 1e-12).all()
+    assert (kept[:, 1] <= reach.limit[0, 0] * abs(kept[:, 0]) + 1e-12).all()
+    assert (-kept[:, 1] <= reach.limit[0, 1] * abs(kept[:, 0]) + 1e-12).all()
+
+
+@pytest.mark.parametrize("radius", [0.8, 1e3, 1e6])
+@pytest.mark.parametrize("name", ["l1", "l1 intercept", "l2", "l2 intercept", "linf", "linf intercept"])
+def test_multipliers_of_dead_cones_lower_any_price_to_zero(name, radius):
+    norm, _, intercept = name.partition(" ")
+    case = Case(norm, radius, bool(intercept), seed=3)
+    interiors, shares = searched(case.cones, case.gates.T, 0.2)
+    dead = np.flatnonzero(interiors.dead)
+    assert len(dead) >= 3
+    assert (shares[dead].any(1)).all()
+    cones, targets = case.cones.take(dead), case.targets[dead]
+    multipliers, tilts = vanishing(cones, shares[dead], targets)
+    assert (multipliers >= 0).all()
+    assert (np.linalg.norm(tilts, ord=PRIMAL[norm], axis=1) <= 1.0).all()
+    assert (tilts[:, ~case.perturbed] == 0).all()
+    for j, number in enumerate(dead):
+        signs = np.where(case.signs[number], 1.0, -1.0)
+        left = targets[j] + (multipliers[j] * signs) @ case.X - (multipliers[j] @ case.radius) * tilts[j]
+        mass = multipliers[j] @ (np.linalg.norm(case.X, axis=1) + case.radius)
+        assert np.linalg.norm(left) <= 1e-14 * (np.linalg.norm(targets[j]) + mass)
 
 
 def test_rows_of_zeros():
@@ -354,7 +376,8 @@ def test_multipliers_of_a_certificate_prove_the_same_prices(radius):
     gate, side = np.repeat(np.arange(own.n_gates), 2), np.tile([1.0, -1.0], own.n_gates)
     targets = side[:, None] * q[gate, :, 0]
     expected = project(cones_of(own, gate), targets).prices
-    multipliers, found = outside.priced(own, np.arange(len(gate)), gate, targets, tol=1e-13)
+    dead = DeadCones(own, np.zeros(own.n_gates, bool))
+    multipliers, found = outside.priced(own, np.arange(len(gate)), gate, targets, 1e-13, dead)
     part = outside.certificate_part(0, multipliers, gate, np.zeros(len(gate), int), side)
     proved = prices(own, q, [part])
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)

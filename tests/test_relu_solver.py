@@ -97,6 +97,37 @@ def test_dead_patterns_are_reported_and_left_out() -> None:
     assert zero.objective == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "logistic", "squared"])
+@pytest.mark.parametrize("radius", [10.0, 1e3, 1e6])
+def test_at_a_huge_radius_the_best_network_is_constant(norm, loss, radius) -> None:
+    """Gates that every row passes keep the offset, all others are {0}: one number is left, found here by search."""
+    sets = data(5, n=9, d=2)
+    y = sets["real"] if loss == "squared" else np.where(np.arange(9) % 3 == 0, "no", "yes")
+    gates = np.array([[0.2, 0.0, 1.0], [1.0, 0.3, 0.1], [-1.0, 0.5, 0.0]]).T
+    common = {"radius": radius, "norm": norm, "loss": loss, "fit_intercept": True, "beta": 0.01}
+    problem = ca.ReLUProblem(sets["X"], y, gates=gates + np.array([[0], [0], [9.0]]) * [1, 0, 0], **common)
+    solution = ca.solve(problem)
+    assert solution.status.ok
+    assert solution.variables["dead_gates"].tolist() == [False, True, True]
+    constants = np.linspace(-6.0, 6.0, 100_001)
+    signs = y if loss == "squared" else np.where(y == "yes", 1.0, -1.0)
+    shortfall = signs[:, None] - constants if loss == "squared" else 1.0 - signs[:, None] * constants
+    losses = {
+        "hinge": lambda: np.maximum(shortfall, 0.0),
+        "squared_hinge": lambda: np.maximum(shortfall, 0.0) ** 2,
+        "logistic": lambda: np.logaddexp(0.0, shortfall - 1.0),
+        "squared": lambda: 0.5 * shortfall**2,
+    }
+    best = (losses[loss]().mean(0) + 0.01 * abs(constants)).min()
+    assert solution.objective == pytest.approx(best, rel=2e-4)
+    assert solution.lower_bound <= best * (1 + 1e-9)
+    blocked = ca.solve(ca.ReLUProblem(sets["X"], y, gates=gates[:, 1:], **common))
+    assert blocked.status.ok
+    assert blocked.network.n_neurons == 0
+    assert blocked.lower_bound == pytest.approx(problem.zero_objective(), rel=1e-4)
+
+
 def test_flat_cones_are_left_out_and_the_bound_stays_honest() -> None:
     """Sparse gates vanish on rows that lack their feature, so their cones may have no interior."""
     rng = np.random.default_rng(0)

@@ -16,7 +16,18 @@ at radius 0 and leaves only E v = 0 at a positive radius.
 """
 
 from .cone import Cones, violations
-from .interiors import Interiors, interiors_of
+from .dead import vanishing
+from .interiors import Interiors, interiors_of, searched
 from .projection import Projection, project, pulled
 
-__all__ = ["Cones", "Interiors", "Projection", "interiors_of", "project", "pulled", "violations"]
+__all__ = [
+    "Cones",
+    "Interiors",
+    "Projection",
+    "interiors_of",
+    "project",
+    "pulled",
+    "searched",
+    "vanishing",
+    "violations",
+]

@@ -18,6 +18,7 @@ from ...problems.certificate import AtomSet, ConeMultipliers
 from ...problems.pattern_cones import into_cones
 from ...problems.terms import Terms, TermSet
 from . import outside
+from .dead import DeadCones
 from .images import Images
 from .method import InteriorPoint
 from .newton import Layout
@@ -40,6 +41,8 @@ _WAIT = 0.01
 """Share of the tolerance at which the complementarity waits until the point is inside its cones."""
 _WHOLE_WORK = 3e11
 """Operations of an iteration up to which the working set starts with all blocks."""
+_FOLLOWING = 0.8
+"""Share of the gap that a solved working set may keep in an iteration that still counts as progress."""
 _NUDGES = 5
 _FEWEST = 4
 _MOST_GROWTH = 4
@@ -81,7 +84,7 @@ class Component:
 
     def __init__(self, problem: Any, number: int, X: Any, living: Any, start: np.ndarray | None = None):
         self.problem, self.number, self.X, self.alive = problem, number, X, living.alive
-        self.inside = torch.as_tensor(living.inside, device=X.device)
+        self.inside, self.dead = torch.as_tensor(living.inside, device=X.device), DeadCones(problem, living.dead)
         part = problem.components[number]
         self.outputs, self.gates = part.outputs, problem.n_gates
         sides, gates, outputs = np.meshgrid(
@@ -191,10 +194,12 @@ class Component:
         proof = self.examine()
         if self.gap <= tolerance:
             return True
-        if solved and not stuck and self.gap < 0.5 * before:
-            return True  # complementarity runs ahead of the gradients of a smooth loss, which follow
+        follows = solved and not stuck  # complementarity runs ahead of the gradients of a smooth loss
+        if follows and self.gap < _FOLLOWING * before:
+            return True
         if ended or self._early_pricing(estimate, tolerance):
             self._end_round(proof, tolerance, ended)
+            self.stalled = self.stalled and not (follows and self.gap < _FOLLOWING * before)
         elif estimate < _LEAVE_GAP and self._work(len(self.within)) > _WORTH_LEAVING:
             self._let_leave(proof, estimate, tolerance)
         return True
@@ -380,7 +385,7 @@ class Component:
             return found, prices
         own = index[left]
         exact, exact_prices = outside.priced(
-            self.problem, own, self.gate[own], self._targets(proof, own), 1e-3 * tolerance
+            self.problem, own, self.gate[own], self._targets(proof, own), 1e-3 * tolerance, self.dead
         )
         done = np.flatnonzero(prices <= self.problem.beta)
         order = np.argsort(np.concatenate([done, left]))

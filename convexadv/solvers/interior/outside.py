@@ -12,6 +12,7 @@ import numpy as np
 
 from ...cones import Cones, project
 from ...problems.certificate import ConeMultipliers
+from .dead import DeadCones
 
 _CHUNK = 1 << 22
 
@@ -41,9 +42,9 @@ class Multipliers(NamedTuple):
 
 
 def sparse(
-    problem: Any, index: np.ndarray, gate: np.ndarray, mu: np.ndarray, tilt: np.ndarray | None, least: float
+    problem: Any, index: np.ndarray, gate: np.ndarray, mu: np.ndarray, tilt: np.ndarray | None, least: Any
 ) -> Multipliers:
-    """Multipliers above ``least`` of some blocks, given densely as (m, n)."""
+    """Multipliers above ``least`` (a number, or (m, 1)) of some blocks, given densely as (m, n)."""
     kept = mu > least
     mu = np.where(kept, mu, 0.0)
     lowering = np.zeros((len(index), problem.rows.d))
@@ -96,9 +97,9 @@ def certificate_part(
 
 
 def priced(
-    problem: Any, index: np.ndarray, gate: np.ndarray, targets: np.ndarray, tol: float
+    problem: Any, index: np.ndarray, gate: np.ndarray, targets: np.ndarray, tol: float, dead: DeadCones
 ) -> tuple[Multipliers, np.ndarray]:
-    """Multipliers of blocks at the targets side q, and their prices, by projection on their cones."""
+    """Multipliers of blocks at the targets side q, and their prices, by projection on their cones; zero where these are."""
     X, n = problem.rows.whole(), problem.rows.n
     parts, prices = [], []
     step = max(1, _CHUNK // n)
@@ -106,7 +107,11 @@ def priced(
         own = slice(first, first + step)
         cones = Cones(X, problem.patterns[:, gate[own]].T, problem.radius, problem.norm, problem.perturbed)
         result = project(cones, targets[own], tol=tol)
-        least = 1e-12 * float(result.multipliers.max(initial=0.0))
-        parts.append(sparse(problem, index[own], gate[own], result.multipliers, result.tilts, least))
+        mu, tilts = result.multipliers, result.tilts
+        useless = np.flatnonzero(dead.dead[gate[own]])
+        if tilts is not None and len(useless):
+            mu[useless], tilts[useless] = dead.multipliers(gate[own][useless], targets[own][useless])
+        least = 1e-12 * mu.max(1, initial=0.0, keepdims=True)
+        parts.append(sparse(problem, index[own], gate[own], mu, tilts, least))
         prices.append(np.linalg.norm(targets[own] + parts[-1].lowering, axis=1))
     return joined(parts), np.concatenate(prices)
