@@ -9,7 +9,7 @@ import numpy as np
 
 from ..balls import dual_norm_name, gauge
 from ..balls import project as project_on_ball
-from . import newton
+from .system import System
 
 _ENTRIES = 1 << 21
 """Entries of an array over blocks and rows, and of the Newton matrices of as many blocks."""
@@ -68,20 +68,20 @@ class Cones:
         """(used rows,) bool: rows of zeros at a positive radius, which leave nothing but E v = 0."""
         return ~self.unit.any(1)
 
-    def system(self, deepest: bool = False) -> newton.System:
+    def system(self, deepest: bool = False) -> System:
         """The linear maps of these cones for the interior point method."""
         signs = np.where(self.signs[:, self.used] > 0, 1.0, -1.0)
         norm = self.dual_norm if self.robust else None
-        return newton.System(self.unit, signs, self.radius, self.perturbed, norm, deepest)
+        return System(self.unit, signs, self.radius, self.perturbed, norm, deepest)
 
-    def slacks(self, system: newton.System, v: np.ndarray) -> np.ndarray:
+    def slacks(self, system: System, v: np.ndarray) -> np.ndarray:
         """Slacks of the used rows, in units of their lengths, (m, used)."""
         slack = system.signs * (v @ self.unit.T)
         if self.robust:
             slack -= gauge(v[:, self.perturbed], self.dual_norm)[:, None] * self.radius
         return slack
 
-    def remainder(self, system: newton.System, target: np.ndarray, mu: np.ndarray) -> tuple[np.ndarray, Any]:
+    def remainder(self, system: System, target: np.ndarray, mu: np.ndarray) -> tuple[np.ndarray, Any]:
         """h - (sum mu r) tilt at the best tilt, and the tilt or None; mu in units of the relative slacks."""
         h = target + (mu * system.signs) @ self.unit
         if not self.robust:

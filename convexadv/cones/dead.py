@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..balls import gauge
-from . import newton
 from .cone import Cones
+from .system import System
 
 _STRICT = 1e-10
 """Relative margin by which a proof that a cone is {0} must hold."""
@@ -39,7 +39,7 @@ class Reach(NamedTuple):
         return Reach(self.limit[chosen], self.row[chosen])
 
 
-def reach_of(cones: Cones, system: newton.System) -> Reach:
+def reach_of(cones: Cones, system: System) -> Reach:
     """What rows of both signs say of the intercept."""
     none = np.zeros((len(cones), 2), np.intp)
     fixed = np.abs(cones.unit[:, ~cones.perturbed])
@@ -53,7 +53,7 @@ def reach_of(cones: Cones, system: newton.System) -> Reach:
     return Reach(either.min(2, initial=np.inf), either.argmin(2))
 
 
-def proved_dead(cones: Cones, system: newton.System, mu: np.ndarray, reach: Reach) -> np.ndarray:
+def proved_dead(cones: Cones, system: System, mu: np.ndarray, reach: Reach) -> np.ndarray:
     """Whether shares mu (summing to one) prove that the cones are {0}, (m,) bool."""
     if not cones.robust:
         return np.zeros(len(mu), bool)

@@ -10,6 +10,7 @@ from ..balls import gauge
 from . import newton
 from .cone import EPS, Cones, violations
 from .interiors import Interiors
+from .system import System
 
 CLEAN, _TOUCHING = 1e-13, 1e-12
 """Relative violation that counts as rounding, and the largest that is ever left."""
@@ -106,7 +107,7 @@ def pulled(cones: Cones, points: np.ndarray, interiors: Interiors) -> np.ndarray
     return points
 
 
-def _nearest(cones: Cones, system: newton.System, q: np.ndarray, tol: float, max_steps: int) -> tuple:
+def _nearest(cones: Cones, system: System, q: np.ndarray, tol: float, max_steps: int) -> tuple:
     """Nearest points to unit vectors q and multipliers in units of the relative slacks."""
     closed = cones.closed
     if closed.any() and cones.perturbed.all():

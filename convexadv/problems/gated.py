@@ -10,7 +10,7 @@ from .._arrays import to_numpy
 from ..balls import gauge
 from ..errors import InputError, wrong_kind
 from .blocks import Blocks
-from .gates import unit_gates
+from .given_gates import unit_gates
 from .patterns import PatternProblem
 
 

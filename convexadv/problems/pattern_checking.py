@@ -12,7 +12,7 @@ from .base import normalised
 from .bound import Atoms
 from .certificate import AtomSet, ConeMultipliers, GateShares, OptimalityCertificate
 from .checking import check_component, check_inside, checked_multipliers, checked_points, floats, terms_of
-from .gates import unit_gates
+from .given_gates import unit_gates
 from .pattern_bound import Checked, Shares
 
 if TYPE_CHECKING:
