@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import stat
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from ._checks import file_name
+from ._json import to_json
 from .errors import InputError, reason, unwritable
 
 
@@ -82,9 +82,9 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def write_json(path: str | os.PathLike[str], document: Any) -> None:
-    """Write a document of finite numbers, lists and text as indented JSON, complete or not at all."""
+    """Write a document as indented JSON, complete or not at all; numbers that are not finite become null."""
     with atomic_write(path) as file:
-        file.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+        file.write(to_json(document) + "\n")
 
 
 def _exclusive(name: str, flags: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from convexadv import InputError, PolynomialNetwork
-from convexadv.networks import network as shared
+from convexadv.networks import evaluation as shared
 
 ACTIVATION = (0.3, -0.7, 0.2)
 
@@ -311,3 +311,22 @@ def test_rows_almost_of_norm_one_are_kept_as_given():
     neurons = U * (1 + 5e-10)
     np.testing.assert_array_equal(PolynomialNetwork(neurons, A).neurons.detach().numpy(), neurons)
     assert PolynomialNetwork(U * (1 + 1e-8), A, unit_tolerance=1e-7).n_neurons == 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_score_that_overflows_is_a_sentence_and_no_label(dtype):
+    network = PolynomialNetwork(
+        [[1.0, 0.0], [0.0, 1.0]], [1.0, -1.0], (1.0, 0.0, 0.0), classes=["no", "yes"], dtype=dtype
+    )
+    X = np.array([[1.0, 2.0], [1e25, 1e25], [1e160, 1e160], [0.0, 1.0]])[: 2 if dtype == torch.float32 else 4]
+    lost = 1 if dtype == torch.float32 else 2
+    assert torch.isnan(network(torch.from_numpy(X))[lost])  # inf - inf, as torch has it
+    for call in (network.scores, network.predict, lambda rows: network.margins(rows, ["no"] * len(rows))):
+        with pytest.raises(
+            InputError, match=f"^row {lost} of X is too large .* overflows in float.., as in 1 of {len(X)} "
+        ):
+            call(X)
+        with pytest.raises(InputError, match="too large"):
+            call(torch.from_numpy(X))
+    if dtype == torch.float32:
+        assert network.double().predict(X).tolist() == ["no", "no"]

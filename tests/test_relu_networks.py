@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from convexadv import GatedReLUNetwork, InputError, PolynomialNetwork, ReLUNetwork
-from convexadv.networks import network as shared
+from convexadv.networks import evaluation as shared
 from convexadv.networks.units import in_units, with_inputs
 
 D = 4

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._atomic import atomic_write
+from .._json import to_json
 from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..networks import Network
@@ -16,7 +17,7 @@ from .data import files_read
 from .evaluate import load_both
 from .exit_codes import ExitCode
 from .measure import bounds_in_units, in_chosen_units
-from .output import check_targets, say, to_json
+from .output import check_targets, say
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:

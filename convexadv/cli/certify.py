@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._atomic import atomic_write
+from .._json import to_json
 from ..balls import NORMS, check_norm
 from ..certificate_files import save_certificate
 from ..errors import InputError
@@ -18,7 +19,7 @@ from .evaluate import chosen_radii, load_both
 from .exit_codes import ExitCode
 from .figures import radii_figure
 from .measure import bounds_in_units, in_chosen_units
-from .output import check_plot, check_targets, say, to_json
+from .output import check_plot, check_targets, say
 from .progress import PartsBar
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from .._atomic import write_json
+from .._json import plain
 from .._version import __version__
 from ..compression import Compressed, save_factorised
 from ..compression.compress import compress
@@ -51,7 +52,7 @@ def _write(arguments: argparse.Namespace, made: Compressed) -> dict[str, Any]:
     report = {
         "version": __version__,
         **about,
-        **json.loads(made.report.to_json()),
+        **plain(asdict(made.report)),
         "history": made.history,
         "files": {"model": arguments.out, "report": arguments.report},
     }

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._atomic import atomic_write
+from .._json import to_json
 from .._version import __version__
 from ..datasets import Dataset, load
 from ..files import save
@@ -21,7 +22,7 @@ from .exit_codes import ExitCode
 from .figures import accuracy_figure, boundary_figure, convergence_figure
 from .fit import raw_network
 from .measure import AccuracyCurve, AttackSettings, accuracy_curve, in_chosen_units
-from .output import check_folder, check_targets, say, table, to_json
+from .output import check_folder, check_targets, say, table
 from .progress import Progress
 
 _BETA, _TOL, _TEST_FRACTION = 0.001, 1e-4, 0.3

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._json import to_json
 from ..balls import check_norm
 from ..datasets import Dataset
 from ..errors import InputError
@@ -17,7 +18,7 @@ from .data import check_labels, fingerprint, read_data, split_rows
 from .exit_codes import ExitCode
 from .fit import score
 from .measure import AccuracyCurve, AttackSettings, accuracy_curve, check_match, in_chosen_units
-from .output import say, table, to_json
+from .output import say, table
 
 _DEFAULT_RADII = (0.05, 0.1, 0.2)
 

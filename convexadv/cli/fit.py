@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._json import plain, to_json
 from .._version import __version__
 from ..datasets import Dataset, Scaling
 from ..errors import InputError
@@ -26,7 +27,7 @@ from .data import Share, check_labels, files_read, fingerprint, read_data, scali
 from .exit_codes import ExitCode
 from .launch import processes
 from .models import build_problem, settle
-from .output import check_plot, check_targets, say, to_json
+from .output import check_plot, check_targets, say
 from .progress import Progress
 
 _NOT_SETTINGS = (
@@ -167,9 +168,7 @@ def _pattern_report(problem: Problem, growth: Growth | None) -> dict[str, Any]:
     if growth is not None:
         report["growth"] = {
             "improvement": growth.improvement,
-            "rounds": [
-                {key: _finite(value) for key, value in dataclasses.asdict(each).items()} for each in growth.rounds
-            ],
+            "rounds": [dataclasses.asdict(each) for each in growth.rounds],
         }
     return report
 
@@ -217,10 +216,10 @@ def _report(arguments: argparse.Namespace, about: dict[str, Any], solution: Solu
         "certified": solution.status.ok,
         "advice": advice(solution.status.value),
         "message": solution.message,
-        "objective": _finite(solution.objective),
-        "lower_bound": _finite(solution.lower_bound),
-        "gap": _finite(solution.gap),
-        "violation": _finite(solution.violation),
+        "objective": solution.objective,
+        "lower_bound": solution.lower_bound,
+        "gap": solution.gap,
+        "violation": solution.violation,
         "neurons": 0 if network is None else network.n_neurons,
         "solver": solution.solver,
         "processes": size,
@@ -236,10 +235,6 @@ def advice(text: str) -> str:
     )
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
 def _write(
     arguments: argparse.Namespace,
     rows: tuple[np.ndarray, np.ndarray] | None,
@@ -251,7 +246,7 @@ def _write(
     solution, growth = solved
     report["files"] = {"model": None, "plot": None, "boundary": None, "patterns": None}
     if network is not None and solution.status is not Status.INFEASIBLE:
-        save(network, arguments.out, **{key: value for key, value in report.items() if key != "files"})
+        save(network, arguments.out, **plain({key: value for key, value in report.items() if key != "files"}))
         report["files"]["model"] = arguments.out
     if arguments.plot is not None and solution.history:
         from .figures import convergence_figure

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .._json import to_json
 from ..errors import InputError
 from ..plotting.style import require_matplotlib
 
@@ -95,20 +94,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "  ".join([cells[0].ljust(widths[0]), *rest]).rstrip()
 
     return "\n".join([join(header), "  ".join("-" * width for width in widths), *map(join, rows)])
-
-
-def to_json(document: Any) -> str:
-    """The document as JSON; numbers that JSON does not have (infinity, NaN) become null."""
-    return json.dumps(_plain(document), indent=2, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from .._json import to_json
 from ..solvers import available_solvers
 from .exit_codes import ExitCode
-from .output import say, to_json
+from .output import say
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:

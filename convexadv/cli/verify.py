@@ -6,9 +6,10 @@ import argparse
 
 import numpy as np
 
+from .._json import to_json
 from ..verification import Claim, same_network, verify_certificate
 from .exit_codes import ExitCode
-from .output import say, to_json
+from .output import say
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from .._json import to_json
 from ..errors import InputError
 from .counting import LayerCount, count, run_once
 from .latency import measure_latency
@@ -94,7 +94,7 @@ class CompressionReport:
         -------
         str
         """
-        return json.dumps(asdict(self))
+        return to_json(asdict(self), indent=None)
 
 
 def compression_report(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .._atomic import write_json
+from .._json import plain
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,7 +79,7 @@ class HeadReport:
         -------
         dict
         """
-        return _finite(asdict(self))
+        return dict(plain(asdict(self)))
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`to_dict` to a JSON file, which is replaced only when the new one is complete.
@@ -147,11 +147,3 @@ def _percent(value: float | None) -> str:
 
 def _accuracies(values: dict[str, float | None]) -> str:
     return ", ".join(f"{name} {_percent(value)}{'' if value is None else ' %'}" for name, value in values.items())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

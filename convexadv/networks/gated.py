@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from . import network
+from . import evaluation
 from .network import Network
 from .weights import check_sizes, entries_of_rows, network_dtype, weight_tensor
 
@@ -116,7 +116,8 @@ class GatedReLUNetwork(Network):
         return self.weights.shape[2]
 
     @property
-    def _entries_of_a_row(self) -> int:
+    def entries_of_a_row(self) -> int:
+        """Entries of the largest array that the evaluation of one row needs."""
         return max(self.n_features, self.biases.numel())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -140,7 +141,7 @@ class GatedReLUNetwork(Network):
             If x is not a tensor or has another number of features.
         """
         z = self._scaled(x, self.weights.dtype)
-        size = max(1, network.BLOCK // max(1, z.shape[:-1].numel() * self.n_outputs))
+        size = max(1, evaluation.BLOCK // max(1, z.shape[:-1].numel() * self.n_outputs))
         scores = z.new_zeros(())
         for start in range(0, max(1, self.n_neurons), size):  # one empty block keeps the graph of m = 0
             block = slice(start, start + size)

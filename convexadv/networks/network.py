@@ -7,15 +7,11 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 
-from .._arrays import Array, check_dense, is_tensor, plain_array, to_numpy
+from .._arrays import Array, is_tensor, to_numpy
 from ..errors import InputError
-from ..rows import whole
-from ..sources import Source
 from . import labels
+from .evaluation import check_scores, evaluate
 from .weights import DTYPES, weight_tensor
-
-BLOCK = 1 << 22
-"""Entries that are evaluated at a time."""
 
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
@@ -84,6 +80,8 @@ class Network(torch.nn.Module):
     def scores(self, X: Array) -> Array:
         """Evaluate f(x) on the rows, in blocks of rows and without autograd.
 
+        ``forward`` does without the last check, as every torch module: there a score that overflows is infinite or NaN.
+
         Parameters
         ----------
         X : array or tensor (n, d)
@@ -98,29 +96,11 @@ class Network(torch.nn.Module):
         Raises
         ------
         InputError
-            If X has another shape, is not numeric, or holds NaN or infinite values.
+            If X has another shape, is not numeric, or holds NaN or infinite values; if a score overflows.
         """
-        tensor = is_tensor(X)
-        if tensor:
-            check_dense(X)
-        rows: Array = X if tensor or isinstance(X, Source) else plain_array(whole(X), "X")
-        self._check_rows(rows)
-        shape = (0,) if self.n_outputs == 1 else (0, self.n_outputs)
-        blocks = [self.shift.new_empty(shape)]
-        size = max(1, BLOCK // max(1, self._entries_of_a_row))
-        for start in range(0, len(rows), size):
-            block = rows[start : start + size]
-            if not is_tensor(block):  # a copy: read-only and reversed arrays have no tensor form
-                block = torch.from_numpy(np.array(block, dtype=_working_dtype(block)))
-            block = block.detach().to(self.shift.device)
-            block = block if block.is_floating_point() else block.double()
-            if not bool(torch.isfinite(block).all()):
-                row, column = np.argwhere(~to_numpy(torch.isfinite(block)))[0]
-                raise InputError(f"X must be finite: row {start + row}, column {column} is NaN or infinite.")
-            with torch.no_grad():
-                blocks.append(self(block))
-        result = torch.cat(blocks)
-        return result.to(X.device) if tensor else to_numpy(result)
+        scores = evaluate(self, X)
+        check_scores(self, scores)
+        return scores
 
     def predict(self, X: Array) -> Array:
         """Predict the label of each row, or its value for regression.
@@ -214,13 +194,8 @@ class Network(torch.nn.Module):
         if len(shape) != 2 or shape[1] != self.n_features:
             raise InputError(f"X must have shape (n, {self.n_features}), got {shape}.")
 
-    def _check_rows(self, rows: Array) -> None:
-        self.check_width(tuple(rows.shape))
-        if isinstance(rows, np.ndarray) and rows.dtype.kind not in "biuf":
-            raise InputError(f"X must hold numbers, got the dtype {rows.dtype}.")
-
     @property
-    def _entries_of_a_row(self) -> int:
+    def entries_of_a_row(self) -> int:
         """Entries of the largest array that the evaluation of one row needs."""
         return self.n_features
 
@@ -302,7 +277,3 @@ def class_margins(scores: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         return (2 * index - 1).to(scores.dtype) * scores
     own = scores.gather(1, index[:, None])
     return own[:, 0] - scores.scatter(1, index[:, None], -torch.inf).amax(1)
-
-
-def _working_dtype(block: np.ndarray) -> type:
-    return np.float32 if block.dtype == np.float32 else np.float64

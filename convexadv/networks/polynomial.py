@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .network import Network
+from .two_layers import TwoLayerNetwork
 from .weights import check_layers, network_dtype, weight_tensor
 
 _UNIT_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-9}
 
 
-class PolynomialNetwork(Network):
+class PolynomialNetwork(TwoLayerNetwork):
     """Two-layer network with a quadratic activation.
 
     ``f_c(x) = sum_j alpha_jc s(u_j . z)``, ``z = (x - shift) / scale``, ``s(t) = a t^2 + b t + c``,
@@ -88,21 +88,6 @@ class PolynomialNetwork(Network):
         self.activation = _activation(activation)
         self._set_inputs(shift, scale, rows)
         self._set_classes(classes)
-
-    @property
-    def n_neurons(self) -> int:
-        """Number of neurons m."""
-        return self.neurons.shape[0]
-
-    @property
-    def n_features(self) -> int:
-        """Number of input features d."""
-        return self.neurons.shape[1]
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs C: 1 for two classes or one target."""
-        return self.coefficients.shape[1]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the scores of raw inputs, differentiable in the inputs and the weights.

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .network import Network
+from .two_layers import TwoLayerNetwork
 from .weights import check_layers, entries_of_rows, network_dtype, weight_tensor
 
 
-class ReLUNetwork(Network):
+class ReLUNetwork(TwoLayerNetwork):
     """Two-layer network with ReLU activation.
 
     ``f_c(x) = sum_j alpha_jc max(0, u_j . z + b_j)``, ``z = (x - shift) / scale`` ([PE20] Pilanci, Ergen,
@@ -85,22 +85,8 @@ class ReLUNetwork(Network):
         self._set_classes(classes)
 
     @property
-    def n_neurons(self) -> int:
-        """Number of neurons m."""
-        return self.neurons.shape[0]
-
-    @property
-    def n_features(self) -> int:
-        """Number of input features d."""
-        return self.neurons.shape[1]
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs C: 1 for two classes or one target."""
-        return self.coefficients.shape[1]
-
-    @property
-    def _entries_of_a_row(self) -> int:
+    def entries_of_a_row(self) -> int:
+        """Entries of the largest array that the evaluation of one row needs."""
         return max(self.n_features, self.n_neurons)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._json import to_json
 from ..problems.base import Problem
 from ..robustness import robust_accuracy
 from ..solvers import Solution
@@ -102,14 +101,7 @@ class RegularisationPath:
         -------
         str
         """
-        rows = [
-            {
-                key: None if isinstance(value, float) and not math.isfinite(value) else value
-                for key, value in row.items()
-            }
-            for row in self.rows()
-        ]
-        return json.dumps({"start_time": self.start_time, "points": rows}, allow_nan=False)
+        return to_json({"start_time": self.start_time, "points": self.rows()}, indent=None)
 
     def accuracies(
         self, X: Any, y: Any, radius: float | None = None, norm: str | None = None, **options: Any

@@ -20,6 +20,7 @@ import torch
 from .._arrays import to_numpy
 from ..balls import dual_norm_name, gauge
 from ..networks import GatedReLUNetwork, Network, ReLUNetwork
+from ..networks.evaluation import evaluate
 from ..networks.network import class_margins
 from ..networks.units import in_units
 
@@ -110,7 +111,7 @@ class Neurons:
 
     def margins(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Margins (g,) of the network at scaled inputs (g, d), in the unit of the coefficients."""
-        scores = torch.as_tensor(self._network.scores(z) / self.unit)
+        scores = torch.as_tensor(evaluate(self._network, z) / self.unit)
         return class_margins(scores, torch.as_tensor(labels)).numpy()
 
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from .._arrays import Array
 from ..errors import InputError
 from ..networks import Network, PolynomialNetwork
+from ..networks.evaluation import evaluate
+from ..networks.network import class_margins
 from . import _relu_worst_case
 from ._worst_case import Task
 from .query import Found, Query, Search
@@ -147,7 +150,8 @@ def worst_case_margin(
 def _margins(query: Query, point: np.ndarray) -> np.ndarray:
     """Margins (n,) of the network in float64 at points (n, d)."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return copy.deepcopy(query.network).double().margins(point, query.y)
+        scores = evaluate(copy.deepcopy(query.network).double(), point)
+        return class_margins(torch.as_tensor(scores), torch.as_tensor(query.labels)).numpy()
 
 
 def answer(query: Query, search: Search, points: bool) -> Found:

@@ -13,7 +13,9 @@ from .._checks import number, per_row, positive_integer
 from ..balls import NORMS, check_norm
 from ..errors import InputError
 from ..networks import GatedReLUNetwork, Network, PolynomialNetwork, ReLUNetwork
+from ..networks.evaluation import evaluate
 from ..networks.labels import label_indices
+from ..networks.network import class_margins
 from ..rows import Rows, check_finite, whole
 from .arguments import sides_of
 from .pgd import Neighbourhood
@@ -123,7 +125,8 @@ class Query:
 
     def correct(self) -> np.ndarray:
         """Which rows (n,) have a positive margin in the network's own precision."""
-        return to_numpy(self.network.margins(self.X, self.y)) > 0
+        scores = torch.as_tensor(evaluate(self.network, self.X))
+        return to_numpy(class_margins(scores, torch.as_tensor(self.labels))) > 0
 
     def returned(self, array: np.ndarray) -> Array:
         """Make the array one of the kind of X."""
