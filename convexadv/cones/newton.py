@@ -164,7 +164,7 @@ class _Newton:
         """Solution for s dy + y ds = centre and its counterpart in the second-order cones."""
         system, point, scaling = self.system, self.point, self.scaling
         nu = point.nu
-        if scaling is not None:
+        if scaling is not None and cone_centre is not None:
             nu = scaling.solve(jordan_divided(self.scaled, cone_centre)) - scaling.solve_twice(self.gap)
         right = system.adjoint((centre - point.y * self.primal) / point.s, nu) - self.dual
         dz = np.linalg.solve(self.matrix, right[:, :, None])[:, :, 0]

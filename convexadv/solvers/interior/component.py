@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ..._arrays import to_tensor
-from ...balls import gauge
-from ...problems import bound
 from ...problems.blocks import Blocks
-from ...problems.bound import Atoms
 from ...problems.certificate import AtomSet, ConeMultipliers
 from ...problems.pattern_cones import into_cones
-from ...problems.terms import Terms, TermSet
 from . import outside
-from .dead import DeadCones
-from .images import Images
+from .duals import duals_of
 from .method import InteriorPoint
-from .newton import Layout
-from .pricing import ConePrices
+from .parts import Parts
+from .reserve import Reserve
 
 _LEAVE_SIZE = 2e-2
 """Blocks leave the working set if they are smaller than this share of the largest block,"""
@@ -46,10 +39,6 @@ _FOLLOWING = 0.8
 _NUDGES = 5
 _FEWEST = 4
 _MOST_GROWTH = 4
-_CHUNK = 1 << 23
-_EXACT_WORK = 3e10
-"""Operations of a step of the exact projections up to which they price blocks; beyond, first-order steps do."""
-_FIRST_ORDER_STEPS = 100
 _EARLY = (3e-2, 2e-3, 0.0)
 """Relative gaps of the working set (or half of the tolerance) at which blocks outside are priced before it is solved."""
 
@@ -83,36 +72,26 @@ class Component:
     """
 
     def __init__(self, problem: Any, number: int, X: Any, living: Any, start: np.ndarray | None = None):
-        self.problem, self.number, self.X, self.alive = problem, number, X, living.alive
-        self.inside, self.dead = torch.as_tensor(living.inside, device=X.device), DeadCones(problem, living.dead)
-        part = problem.components[number]
-        self.outputs, self.gates = part.outputs, problem.n_gates
-        sides, gates, outputs = np.meshgrid(
-            [1.0, -1.0], np.arange(self.gates), np.arange(len(self.outputs)), indexing="ij"
-        )
-        self.side, self.gate, self.output = sides.reshape(-1), gates.reshape(-1), outputs.reshape(-1)
-        self.patterns = torch.as_tensor(problem.patterns.astype(np.float64), device=X.device)
-        self.groups = [np.flatnonzero(each.weight > 0) for each in part.terms]
-        own = [_of_groups(each, groups) for each, groups in zip(part.terms, self.groups, strict=True)]
-        self.terms, self.exact_terms = (
-            [Terms(each, problem.rows.n, convert, len(part.directions)) for each in own]
-            for convert in (self._tensor, np.asarray)
-        )
-        self.images = [self._image(each, self._tensor(part.directions)) for each in self.terms]
-        self.zero = sum(float(each.weight @ each.loss.group_value(each.offset)) for each in self.exact_terms)
-        self.upper, self.lower, self.best = self.zero, 0.0, Blocks.joined([], X.shape[1])
+        self.problem, self.parts, self.alive = problem, Parts(problem, number, X), living.alive
+        self.reserve = Reserve(self.parts, living.dead)
+        self.inside = torch.as_tensor(living.inside, device=X.device)
+        self.upper, self.lower, self.best = self.parts.zero, 0.0, Blocks.joined([], X.shape[1])
         self.iterations, self.stalled = 0, False
-        self._cone_prices: ConePrices | None = None
-        self.pinned = np.zeros(len(self.gate), bool)
-        every, usable = np.arange(len(self.gate)), np.flatnonzero(self.alive[self.gate])
-        self.without = outside.none(every, X.shape[1], problem.robust)
-        self.proof = self._proof_of_zero()
+        every, usable = np.arange(len(self.parts.gate)), np.flatnonzero(self.alive[self.parts.gate])
+        self.pinned = np.zeros(len(every), bool)
+        self._start_without(every)
         self.within = self._first(usable) if start is None else np.intersect1d(usable, start)
-        self.without = outside.none(np.setdiff1d(every, self.within), X.shape[1], problem.robust)
-        self.proof = self._proof_of_zero()
+        self._start_without(np.setdiff1d(every, self.within))
         self.method: InteriorPoint | None = None
         if len(self.within):
             self._begin()
+
+    def _start_without(self, blocks: np.ndarray) -> None:
+        """Blocks outside, none of which has a multiplier yet, and the proof that the zero network gives."""
+        self.without = outside.none(blocks, self.parts.X.shape[1], self.problem.robust)
+        X = self.parts.X
+        none = np.zeros(0, np.int64)
+        self.proof = Proof(*self.parts.at_zero(), none, X.new_zeros(0, len(X)), X[:0], 0.0, self.without)
 
     def _first(self, usable: np.ndarray) -> np.ndarray:
         """All blocks where that is cheap, else those of the largest price at the zero network."""
@@ -121,51 +100,25 @@ class Component:
         count = len(usable)
         while count > _FEWEST and self._work(count) > _WHOLE_WORK:
             count = max(_FEWEST, int(0.8 * count))
-        _, prices = self._first_order(self.proof, usable, 20)
+        _, prices = self.reserve.first_order(usable, self._targets(self.proof, usable), self.without, 20)
         return np.sort(usable[np.argsort(-prices, kind="stable")[:count]])
 
     def _work(self, count: int) -> float:
         """Operations of an iteration with that many blocks, about."""
-        n, d = self.X.shape
+        n, d = self.parts.X.shape
         slots = 0.5 * count * d
         return count * n * d * d + 2.0 * n * slots * min(n, slots)
 
-    def _tensor(self, values: Any) -> Any:
-        return to_tensor(np.asarray(values), self.X.device)
-
-    def _image(self, terms: Terms, directions: Any) -> Images:
-        rows = torch.arange(len(self.X), device=self.X.device) if terms.row is None else terms.row
-        perturbed = self._tensor(np.flatnonzero(self.problem.perturbed))
-        chosen = directions[terms.direction[0]]
-        return Images(self.X, rows, terms.sign[0], terms.radius, chosen, perturbed, terms.robust)
-
-    def _layout(self, blocks: np.ndarray) -> Layout:
-        gate, output, side = (self._tensor(values[blocks]) for values in (self.gate, self.output, self.side))
-        return Layout(self.X, self.patterns, gate, output, side, len(self.outputs))
-
     def _begin(self) -> None:
         """Start the method afresh on the working set."""
-        problem, size = self.problem, 1.0
-        if problem.loss.regression:
-            size = float(np.sqrt((problem.targets[:, self.outputs] ** 2).mean())) or 1.0
-        self.method = InteriorPoint(
-            self.X,
-            self._layout(self.within),
-            self.terms,
-            self.images,
-            problem.beta,
-            self._tensor(problem.radius),
-            self._tensor(problem.perturbed),
-            problem.dual_norm,
-            size,
-        )
+        self.method = self.parts.method(self.within)
         self._examined = math.inf
         self._early = list(_EARLY)
 
     @property
     def scale(self) -> float:
         """What gaps of this component are relative to."""
-        return max(abs(self.upper), 1e-3 * self.zero, 1e-300)
+        return max(abs(self.upper), 1e-3 * self.parts.zero, 1e-300)
 
     @property
     def gap(self) -> float:
@@ -207,26 +160,19 @@ class Component:
     def examine(self) -> Proof:
         """Update the best objective and the best bound from the iterate."""
         method = self._method()
-        duals = method.duals()
+        duals = duals_of(method)
         self._take_best(method, self._inside(method))
         largest = float(duals.vectors.norm(dim=1).max())
         proof = Proof(duals.multipliers, duals.points, self.within, duals.cone, duals.tilt, largest, self.without)
         self._keep(proof)
         return proof
 
-    def _blocks(self, v: Any) -> Blocks:
-        """Blocks of the working set, numbered by the outputs of the network."""
-        values = v.cpu().numpy()
-        kept = (values != 0).any(1)
-        own = self.within[kept]
-        return Blocks(self.gate[own], self.outputs[self.output[own]], self.side[own], values[kept])
-
     def repair(self) -> None:
         """Move the iterate into its cones, where the method ended before it was inside by itself."""
         if self.method is None or self.method.feasible or not bool(torch.isfinite(self.method.v).all()):
             return
-        blocks = into_cones(self.problem, self._blocks(self.method.v))
-        value = self.problem.component_objective(self.number, blocks)
+        blocks = into_cones(self.problem, self.parts.blocks(self.within, self.method.v))
+        value = self.problem.component_objective(self.parts.number, blocks)
         if value < self.upper:
             self.upper, self.best = value, blocks
 
@@ -242,7 +188,7 @@ class Component:
         gate, point = method.layout.gate, self.inside[method.layout.gate]
         length = (-slack).clamp_min(0.0) / method.smallest_slack(point)
         for _ in range(_NUDGES):
-            largest = torch.zeros(self.gates, dtype=length.dtype, device=length.device)
+            largest = torch.zeros(self.parts.gates, dtype=length.dtype, device=length.device)
             v = method.v + largest.scatter_reduce(0, gate, length, "amax")[gate, None] * point
             slack = method.smallest_slack(v)
             if bool((slack >= 0).all()):
@@ -255,63 +201,22 @@ class Component:
         size = inside.norm(dim=1)
         for cut in (0.0, *_CUTS):
             v = inside * (size >= cut * size.max())[:, None]
-            value = self._objective(method, v)
+            value = self.parts.objective(method.maps, v)
             if value < self.upper:
-                self.upper, self.best = value, self._blocks(v)
-
-    def _objective(self, method: InteriorPoint, v: Any) -> float:
-        """Objective of blocks in their cones from their exact margins."""
-        loss = 0.0
-        for terms, image, y in zip(self.terms, self.images, method.image_values(method.layout.slots(v)), strict=True):
-            margin = terms.sign * terms.sign[0] * y[:, 0]
-            if image.robust:
-                margin = margin - gauge(y[:, 1:], self.problem.dual_norm)
-            loss += float(terms.weight @ terms.loss.group_value(terms.offset - margin))
-        return loss + self.problem.beta * float(v.norm(dim=1).sum())
+                self.upper, self.best = value, self.parts.blocks(self.within, v)
 
     def _keep(self, proof: Proof) -> None:
         """Remember a proof if its bound is the best one."""
         kappa = max(proof.largest, self._prices(proof).max(initial=0.0))
-        atoms = [
-            Atoms(terms, z.cpu().numpy()[None], None, None)
-            for terms, z in zip(self.exact_terms, proof.multipliers, strict=True)
-        ]
-        value, _ = bound.scaled_value(atoms, kappa, self.problem.beta)
+        value = self.parts.lower_bound(proof.multipliers, kappa)
         if value > self.lower:
             self.lower, self.proof = value, proof
-
-    def _proof_of_zero(self) -> Proof:
-        """The multipliers of the zero network, at the rows themselves."""
-        multipliers = [self._tensor(terms.loss.multipliers(terms.offset)[1]) for terms in self.exact_terms]
-        points = [
-            z.new_zeros(*z.shape, self.X.shape[1]) if terms.robust else None
-            for terms, z in zip(self.terms, multipliers, strict=True)
-        ]
-        none = self.X.new_zeros(0, len(self.X))
-        return Proof(multipliers, points, np.zeros(0, np.int64), none, self.X[:0], 0.0, self.without)
 
     # ---- the working set
 
     def _targets(self, proof: Proof, index: np.ndarray) -> np.ndarray:
         """side q of some blocks, (m, D)."""
-        wanted, place = np.unique(self.output[index] * self.gates + self.gate[index], return_inverse=True)
-        outputs, gates = np.divmod(wanted, self.gates)
-        layout = Layout(
-            self.X,
-            self.patterns,
-            self._tensor(gates),
-            self._tensor(outputs),
-            self._tensor(np.ones(len(wanted))),
-            len(self.outputs),
-        )
-        total = self.X.new_zeros(len(wanted), self.X.shape[1])
-        for terms, image, z, points in zip(self.terms, self.images, proof.multipliers, proof.points, strict=True):
-            force = image.force(terms, z, points)
-            if image.robust:
-                total += layout.from_alpha(image.to_alpha(force))
-            else:
-                total += layout.from_outputs(image.to_outputs(force))
-        return self.side[index, None] * total.cpu().numpy()[place.reshape(-1)]
+        return self.parts.targets(proof.multipliers, proof.points, index)
 
     def _prices(self, proof: Proof) -> np.ndarray:
         """Prices of the blocks without, with the multipliers that are known."""
@@ -329,7 +234,7 @@ class Component:
             return
         self.without = outside.joined([self.without, self._multipliers(proof, leaving, tolerance)])
         self.within = self.within[~leaving]
-        method.take(self._tensor(np.flatnonzero(~leaving)), self.patterns)
+        method.take(self.parts.tensor(np.flatnonzero(~leaving)), self.parts.patterns)
 
     def _multipliers(self, proof: Proof, chosen: np.ndarray, tolerance: float) -> outside.Multipliers:
         """Sparse multipliers of some of the blocks within."""
@@ -337,7 +242,7 @@ class Component:
         mu = proof.cone.cpu().numpy()[chosen]
         tilt = proof.tilt.cpu().numpy()[chosen] if problem.robust else None
         least = 1e-3 * tolerance * problem.beta / (problem.rows.n * max(problem.rows.largest_norm(), 1e-300))
-        return outside.sparse(problem, index, self.gate[index], mu, tilt, least)
+        return outside.sparse(problem, index, self.parts.gate[index], mu, tilt, least)
 
     def _early_pricing(self, estimate: float, tolerance: float) -> bool:
         """Whether blocks outside should be priced although the working set is not solved."""
@@ -360,8 +265,8 @@ class Component:
         if not len(doubtful):
             return 0
         own = self.without.number[doubtful]
-        found, new_prices = self._priced(proof, own, tolerance)
-        entering = (new_prices > beta * (1.0 + 0.1 * tolerance)) & self.alive[self.gate[own]]
+        found, new_prices = self.reserve.priced(own, self._targets(proof, own), self.without, tolerance)
+        entering = (new_prices > beta * (1.0 + 0.1 * tolerance)) & self.alive[self.parts.gate[own]]
         most = max(_FEWEST, _MOST_GROWTH * len(self.within))
         if entering.sum() > most:  # prices of first order are bounds: those that are far off come first
             entering &= new_prices >= np.sort(new_prices[entering])[-most]
@@ -376,69 +281,16 @@ class Component:
         self.pinned[entered] = True  # it does not leave again: no cycles
         return len(entered)
 
-    def _priced(self, proof: Proof, index: np.ndarray, tolerance: float) -> tuple[outside.Multipliers, np.ndarray]:
-        """Better multipliers of some blocks and their prices."""
-        n, d = self.X.shape
-        found, prices = self._first_order(proof, index, _FIRST_ORDER_STEPS)
-        left = np.flatnonzero(prices > self.problem.beta)
-        if not len(left) or not (self.problem.robust or len(left) * n * d * d <= _EXACT_WORK):
-            return found, prices
-        own = index[left]
-        exact, exact_prices = outside.priced(
-            self.problem, own, self.gate[own], self._targets(proof, own), 1e-3 * tolerance, self.dead
-        )
-        done = np.flatnonzero(prices <= self.problem.beta)
-        order = np.argsort(np.concatenate([done, left]))
-        return outside.joined([found.take(done), exact]).take(order), np.concatenate([prices[done], exact_prices])[
-            order
-        ]
-
-    def _first_order(self, proof: Proof, index: np.ndarray, steps: int) -> tuple[outside.Multipliers, np.ndarray]:
-        targets = self._targets(proof, index)
-        if self.problem.robust:
-            return outside.none(index, self.X.shape[1], True), np.linalg.norm(targets, axis=1)
-        if self._cone_prices is None:
-            self._cone_prices = ConePrices(self.X)
-        chunk = max(1, _CHUNK // len(self.X))
-        parts, prices = [], []
-        for first in range(0, len(index), chunk):
-            part = slice(first, first + chunk)
-            signs = 2.0 * self.patterns[:, self._tensor(self.gate[index[part]])].T - 1.0
-            start = self._tensor(self._known(index[part]))
-            mu, price = self._cone_prices.lowered(self._tensor(targets[part]), signs, self.problem.beta, steps, start)
-            gates = self.gate[index[part]]
-            parts.append(outside.sparse(self.problem, index[part], gates, mu.cpu().numpy(), None, 0.0))
-            prices.append(price.cpu().numpy())
-        return outside.joined(parts), np.concatenate(prices)
-
-    def _known(self, index: np.ndarray) -> np.ndarray:
-        """Multipliers that blocks left with, (m, n)."""
-        place = np.full(len(self.gate), -1)
-        place[self.without.number] = np.arange(len(self.without.number))
-        result = np.zeros((len(index), len(self.X)))
-        for row, number in enumerate(place[index]):
-            own = slice(*self.without.indptr[number : number + 2])
-            result[row, self.without.rows[own]] = self.without.values[own]
-        return result
-
     # ---- answers
 
     def certificate(self, tolerance: float) -> tuple[list[AtomSet], ConeMultipliers]:
         """Atoms and cone multipliers that prove :attr:`lower`."""
-        atoms = []
+        atoms, number = [], self.parts.number
         for term, (z, points) in enumerate(zip(self.proof.multipliers, self.proof.points, strict=True)):
             coordinates = None if points is None else points.cpu().numpy()[None]
-            whole = len(self.groups[term]) == self.problem.components[self.number].terms[term].shape[1]
-            groups = None if whole else self.groups[term]
-            atoms.append(AtomSet(self.number, term, z.cpu().numpy()[None], coordinates, groups=groups))
+            whole = len(self.parts.groups[term]) == self.problem.components[number].terms[term].shape[1]
+            groups = None if whole else self.parts.groups[term]
+            atoms.append(AtomSet(number, term, z.cpu().numpy()[None], coordinates, groups=groups))
         own = self._multipliers(self.proof, np.ones(len(self.proof.within), bool), tolerance)
         every = outside.joined([own, self.proof.without])
-        return atoms, outside.certificate_part(self.number, every, self.gate, self.output, self.side)
-
-
-def _of_groups(terms: TermSet, groups: np.ndarray) -> TermSet:
-    """Some groups of a set of terms; those of weight zero, for one, which would only spoil the method's numbers."""
-    if len(groups) == terms.shape[1]:
-        return terms
-    arrays = {field.name: getattr(terms, field.name)[..., groups] for field in fields(terms)[1:]}
-    return replace(terms, **arrays)
+        return atoms, outside.certificate_part(number, every, self.parts.gate, self.parts.output, self.parts.side)

@@ -12,18 +12,16 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ...balls import dual_norm_name, gauge
+from ...balls import gauge
 from ...problems.terms import Terms
 from .images import Images
-from .local import LocalProgram
+from .maps import Maps
 from .newton import Layout, System
-from .scalings import Orthant, SecondOrder
-from .shapes import block_shape, group_shape, norm_rows
+from .scalings import Orthant
+from .start import block_program, group_program
 
 _TO_THE_BOUNDARY = 0.99
 _SLACK = 5.0
-_LEAST_SLACK = 0.1
-"""Of the linear cones of groups at the start, in units of the outputs."""
 _WORTH_COARSE = 5_000_000
 """Entries of the matrix over the groups and weights from which float32 is tried for it."""
 _COARSE_RESIDUAL = 1e-8
@@ -50,27 +48,11 @@ class Step(NamedTuple):
     kept: float
 
 
-class Duals(NamedTuple):
-    """Dual side of an iterate, for certificates."""
-
-    multipliers: list[Any]
-    """(k, g) of every set of terms, in units of the loss."""
-    points: list[Any]
-    """(k, g, D) or None: perturbations of the rows."""
-    cone: Any
-    """(B, n) multipliers of the cones."""
-    tilt: Any
-    """(B, D) or None."""
-    vectors: Any
-    """(B, D): side q + A'mu - (sum mu r) tilt."""
-
-
 class InteriorPoint:
     """State of the method.
 
     Parameters
     ----------
-    X : (n, D)
     layout : Layout
     terms : list of Terms
         As tensors.
@@ -87,7 +69,6 @@ class InteriorPoint:
 
     def __init__(
         self,
-        X: Any,
         layout: Layout,
         terms: list[Terms],
         images: list[Images],
@@ -97,122 +78,45 @@ class InteriorPoint:
         dual_norm: str,
         size: float,
     ):
-        self.X, self.layout, self.terms, self.images, self.beta, self.radius = X, layout, terms, images, beta, radius
-        self.perturbed = torch.nonzero(perturbed)[:, 0]
-        self.dual_norm, self.robust = dual_norm, bool(radius.any())
-        d = X.shape[1]
+        self.X, self.terms, self.beta, self.dual_norm = layout.X, terms, beta, dual_norm
+        self.maps = Maps(layout, images, radius)
+        self.perturbed, self.robust = torch.nonzero(perturbed)[:, 0], self.maps.robust
+        n, d = self.X.shape
         self.outer = None
-        if len(X) * d * d <= _MOST_PRODUCTS:
-            self.outer = (X[:, :, None] * X[:, None, :]).reshape(len(X), d * d)
+        if n * d * d <= _MOST_PRODUCTS:
+            self.outer = (self.X[:, :, None] * self.X[:, None, :]).reshape(n, d * d)
         self.feasible, self._fine, self._slow, self._centred = False, False, False, False
         self._start(size)
 
-    # ---- start
+    @property
+    def layout(self) -> Layout:
+        """Which blocks there are."""
+        return self.maps.layout
 
     def _start(self, size: float) -> None:
-        X, layout = self.X, self.layout
-        count, (n, d) = len(layout.gate), X.shape
+        X, maps = self.X, self.maps
+        count, (n, d) = len(self.layout.gate), X.shape
         length = float((X * X).sum(1).mean().sqrt()) or 1.0
         self.v = X.new_zeros(count, d)
         self.groups = [
-            self._group_program(each, image, size) for each, image in zip(self.terms, self.images, strict=True)
+            group_program(each, image, self.dual_norm, size)
+            for each, image in zip(self.terms, maps.images, strict=True)
         ]
-        pull = self._pull_of_groups(self._gradients())
+        pull = maps.pulled(self._forces())
         strength = max(float(pull.norm(dim=1).max()), self.beta)
-        self.blocks = self._block_program(size / (length * max(1.0, len(layout.keys)) ** 0.5), strength)
+        reach = size / (length * max(1.0, len(self.layout.keys)) ** 0.5)
+        norm = self.dual_norm if self.robust else None
+        self.blocks, self._rho = block_program(self.v, self.beta, self.perturbed, norm, reach, strength)
         slack = _SLACK * length * float(self.blocks.a[0, 0])
         self.cone = Orthant(X.new_full((count, n), slack), X.new_full((count, n), strength / (n * length)))
 
-    def _group_program(self, terms: Terms, image: Images, size: float) -> LocalProgram:
-        norm = norm_rows(self.dual_norm, image.width - 1, self.X) if terms.robust else None
-        shape, constant = group_shape(terms.loss, terms.sign[:, 0] * terms.sign[0, 0], terms.offset, norm, self.X)
-        weight = terms.weight.clamp_min(1e-12 * float(terms.weight.max()))
-        a = self.X.new_full((terms.g, shape.cost[0].numel()), size)
-        if norm is not None:
-            a[:, len(a[0]) - norm.aux :] /= norm.aux
-        cones: list = []
-        if shape.linear[0].shape[0]:
-            linear = a @ shape.linear[0].T + constant
-            start = linear.clamp_min(_LEAST_SLACK * size)
-            cones.append(Orthant(start, (0.5 * weight[:, None]).expand_as(start).clone()))
-        cones += [self._second_order(terms.g, of_aux.shape[0], size, weight) for of_aux, _ in shape.second]
-        return LocalProgram(shape, weight, constant, a, cones)
-
-    def _block_program(self, t: float, strength: float) -> LocalProgram:
-        norm = norm_rows(self.dual_norm, len(self.perturbed), self.X) if self.robust else None
-        count, d = self.v.shape
-        shape = block_shape(d, self.perturbed, norm, self.X)
-        weight = self.X.new_full((count,), self.beta)
-        a = self.X.new_full((count, shape.cost[0].numel()), t)
-        if norm is not None:
-            a[:, 1:] /= norm.aux
-        cones: list = []
-        if shape.linear[0].shape[0]:
-            start = self.X.new_full((count, shape.linear[0].shape[0]), t)
-            cones.append(Orthant(start, 0.0 * start + strength / d))
-        strengths = self.X.new_full((count,), strength)
-        cones += [self._second_order(count, of_aux.shape[0], t, strengths) for of_aux, _ in shape.second]
-        self._rho = self.X.new_zeros(shape.cost[0].numel())
-        if norm is not None:
-            self._rho[1:] = norm.sum_of
-        return LocalProgram(shape, weight, self.X.new_zeros(count, shape.linear[0].shape[0]), a, cones)
-
-    def _second_order(self, count: int, width: int, size: float, strength: Any) -> SecondOrder:
-        s, z = self.X.new_zeros(count, width), self.X.new_zeros(count, width)
-        s[:, 0], z[:, 0] = size, strength
-        return SecondOrder(s, z)
-
-    # ---- maps
-
-    def theta(self) -> Any:
-        """Blocks summed over the sides of every slot."""
-        return self.layout.slots(self.v)
-
-    def image_values(self, theta: Any) -> list[Any]:
-        """Images of every set of terms."""
-        outputs = alpha = None
-        values = []
-        for image in self.images:
-            if image.robust:
-                alpha = self.layout.alpha(theta) if alpha is None else alpha
-                values.append(image.of_alpha(alpha))
-            else:
-                outputs = self.layout.outputs_at_rows(theta) if outputs is None else outputs
-                values.append(image.of_outputs(outputs))
-        return values
-
-    def _adjoint(self, values: list[Any]) -> Any:
-        """From the images back to the slots."""
-        total = torch.zeros(len(self.layout.keys), self.X.shape[1], dtype=self.X.dtype, device=self.X.device)
-        for image, value in zip(self.images, values, strict=True):
-            if image.robust:
-                total = total + self.layout.from_alpha(image.to_alpha(value))
-            else:
-                total = total + self.layout.from_outputs(image.to_outputs(value))
-        return total
-
-    def _gradients(self) -> list[Any]:
-        """Forces of the groups on their images: multipliers minus the gradient of the smooth part."""
+    def _forces(self) -> list[Any]:
+        """Of the groups on their images: multipliers minus the gradient of the smooth part."""
         forces = []
-        for group, y in zip(self.groups, self.image_values(self.theta()), strict=True):
+        for group, y in zip(self.groups, self.maps.images_of(self.v), strict=True):
             _, pulled = group.pull([cone.z for cone in group.cones])
             forces.append(pulled - group.gradient(y)[1])
         return forces
-
-    def _pull_of_groups(self, forces: list[Any]) -> Any:
-        return self.layout.blocks(self._adjoint(forces))
-
-    def _cone_values(self, v: Any, rho: Any) -> Any:
-        """A v - r rho, (B, n)."""
-        values = (v @ self.X.T).mul_(self.layout.signs)
-        return values - rho[:, None] * self.radius if self.robust else values
-
-    def _cone_adjoint(self, z: Any) -> tuple[Any, Any]:
-        """(A'z, -sum r z) of every block."""
-        pulled = (z * self.layout.signs) @ self.X
-        return pulled, -(z @ self.radius) if self.robust else self.X.new_zeros(len(z))
-
-    # ---- one iteration
 
     @property
     def degree(self) -> int:
@@ -228,7 +132,7 @@ class InteriorPoint:
 
     def iterate(self, least: float) -> float:
         """One predictor-corrector step; returns its length. Complementarity below ``least`` waits for feasibility."""
-        images = self.image_values(self.theta())
+        images = self.maps.images_of(self.v)
         self._factor(images)
         degree, mu = self.degree, self.mean_product()
         residuals = self._residuals(images)
@@ -294,8 +198,8 @@ class InteriorPoint:
         width = self.blocks.a.shape[1]
         if self.robust:
             signed = weight * self.layout.signs
-            cross = -(signed * self.radius) @ self.X
-            square = weight @ (self.radius**2)
+            cross = -(signed * self.maps.radius) @ self.X
+            square = weight @ (self.maps.radius**2)
             extra = (
                 square[:, None, None] * torch.outer(self._rho, self._rho),
                 self._rho[:, None] * cross[:, None, :],
@@ -307,7 +211,7 @@ class InteriorPoint:
         curvature = [group.factor(y) for group, y in zip(self.groups, images, strict=True)]
         self._matrices = (matrix, curvature)
         large = len(self.X) * len(self.layout.keys) * d >= _WORTH_COARSE
-        self.system = System(self.layout, matrix, self.images, curvature, coarse=large and not self._fine)
+        self.system = System(self.layout, matrix, self.maps.images, curvature, coarse=large and not self._fine)
 
     def _weighted_grams(self, weight: Any) -> Any:
         """X'diag(w)X for every row w of the weights, (B, D, D)."""
@@ -319,7 +223,7 @@ class InteriorPoint:
     def _residuals(self, images: list[Any]) -> tuple:
         rho = self.blocks.a @ self._rho
         return (
-            self._cone_values(self.v, rho) - self.cone.s,
+            self.maps.cone_values(self.v, rho) - self.cone.s,
             self.blocks.residuals(self.v),
             [group.residuals(y) for group, y in zip(self.groups, images, strict=True)],
         )
@@ -343,23 +247,23 @@ class InteriorPoint:
 
         own = taken(1)
         aim = self.cone.target(mu, None if own is None else own[0])
-        pulled, pulled_rho = self._cone_adjoint(aim - self.cone.times(of_cone) - kept * self.cone.z)
+        pulled, pulled_rho = self.maps.cone_pulled(aim - self.cone.times(of_cone) - kept * self.cone.z)
         target = self.blocks.aim(mu, taken(len(self.blocks.cones)), of_blocks)
         side = self.blocks.right_side(self.v, target, kept, (pulled_rho[:, None] * self._rho, pulled))
         aims, sides = [], []
         for group, y, residual in zip(self.groups, images, of_groups, strict=True):
             aims.append(group.aim(mu, taken(len(group.cones)), _scaled(residual, kept)))
             sides.append(group.right_side(y, aims[-1], kept))
-        side = side + self.layout.blocks(self._adjoint(sides))
+        side = side + self.maps.pulled(sides)
         dv = self.system.solve(side)
         if self.system.coarse and not self.system.residual <= _COARSE_RESIDUAL:
             self._fine = True  # float32 no longer suffices
-            self.system = System(self.layout, self._matrices[0], self.images, self._matrices[1])
+            self.system = System(self.layout, self._matrices[0], self.maps.images, self._matrices[1])
             dv = self.system.solve(side)
         da = self.blocks.solve_aux(dv)
-        moves = self.image_values(self.layout.slots(dv))
+        moves = self.maps.images_of(dv)
         group_steps = [group.solve_aux(dy) for group, dy in zip(self.groups, moves, strict=True)]
-        ds = self._cone_values(dv, da @ self._rho) + of_cone
+        ds = self.maps.cone_values(dv, da @ self._rho) + of_cone
         steps = [(ds, aim - self.cone.z - self.cone.times(ds)), *self.blocks.steps(da, dv, target)]
         for group, dy, step, each in zip(self.groups, moves, group_steps, aims, strict=True):
             steps += group.steps(step, dy, each)
@@ -381,63 +285,15 @@ class InteriorPoint:
             cone.move(step, *move)
         self.feasible = self.feasible or (step == 1.0 and chosen.kept == 0.0)
 
-    # ---- answers
-
-    def duals(self) -> Duals:
-        """Multipliers, points and cone multipliers of the iterate."""
-        images = self.image_values(self.theta())
-        multipliers, points, forces = [], [], []
-        for terms, group, image, y in zip(self.terms, self.groups, self.images, images, strict=True):
-            _, pulled = group.pull([cone.z for cone in group.cones])
-            force = pulled - group.gradient(y)[1]
-            multipliers.append(self._multipliers(terms, group, force))
-            points.append(self._points(terms, group, force, multipliers[-1]) if terms.robust else None)
-            forces.append(image.force(terms, multipliers[-1], points[-1]))
-        vectors = self._pull_of_groups(forces)
-        pulled, pulled_rho = self._cone_adjoint(self.cone.z)
-        tilt = None
-        if self.robust:
-            tilt = self._tilt(-pulled_rho)
-            pulled = pulled + pulled_rho[:, None] * tilt
-        return Duals(multipliers, points, self.cone.z, tilt, vectors + pulled)
-
-    def _multipliers(self, terms: Terms, group: LocalProgram, force: Any) -> Any:
-        if group.shape.smooth is not None:
-            return (force[:, 0] / group.weight)[None]
-        positive = 0 if terms.loss.regression else 1
-        z = (group.cones[0].z[:, positive : positive + terms.k] / group.weight[:, None]).T
-        return z.clamp(max=terms.loss.upper) if terms.k == 1 else z
-
-    def _points(self, terms: Terms, group: LocalProgram, force: Any, z: Any) -> Any:
-        """delta = sign r f / (p sum z) for the force f on y, drawn into the ball."""
-        total = (group.weight * z.sum(0)).clamp_min(1e-300)
-        unit = force[:, 1:] / total[:, None]
-        length = gauge(unit, dual_norm_name(self.dual_norm))
-        unit = unit / length.clamp_min(1.0)[:, None]
-        own = self.X.new_zeros(terms.g, self.X.shape[1])
-        own[:, self.perturbed] = terms.radius[:, None] * unit
-        return terms.sign[:, :, None] * own
-
-    def _tilt(self, weight: Any) -> Any:
-        """Points of the unit ball that the norm epigraphs of the blocks lean on."""
-        cones = self.blocks.cones[:1] if self.blocks.shape.linear[0].shape[0] else self.blocks.cones[1:]
-        first = 0 if self.blocks.shape.linear[0].shape[0] else 1
-        pulled = sum(cone.z @ self.blocks.of_image[first + i] for i, cone in enumerate(cones))
-        tilt = -pulled / weight.clamp_min(1e-300)[:, None]
-        length = gauge(tilt[:, self.perturbed], dual_norm_name(self.dual_norm))
-        result = torch.zeros_like(tilt)
-        result[:, self.perturbed] = tilt[:, self.perturbed] / length.clamp_min(1.0)[:, None]
-        return result
-
     def smallest_slack(self, v: Any) -> Any:
         """min over the rows of A v - r ||v||_q for vectors of the blocks, (B,)."""
         norms = gauge(v[:, self.perturbed], self.dual_norm) if self.robust else v.new_zeros(len(v))
-        return self._cone_values(v, norms).amin(1)
+        return self.maps.cone_values(v, norms).amin(1)
 
     def take(self, kept: Any, patterns: Any) -> None:
         """Go on with some of the blocks."""
         layout = self.layout
-        self.layout = Layout(
+        self.maps.layout = Layout(
             self.X, patterns, layout.gate[kept], layout.output[kept], layout.side[kept], layout.outputs
         )
         self.v, self.blocks, self.cone = self.v[kept], self.blocks.take(kept), self.cone.take(kept)

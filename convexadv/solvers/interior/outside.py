@@ -72,6 +72,16 @@ def joined(parts: list[Multipliers]) -> Multipliers:
     )
 
 
+def dense(multipliers: Multipliers, index: np.ndarray, n: int) -> np.ndarray:
+    """Multipliers of some of the blocks, by their numbers, (m, n)."""
+    place = {int(number): at for at, number in enumerate(multipliers.number)}
+    result = np.zeros((len(index), n))
+    for row, number in enumerate(index):
+        own = slice(*multipliers.indptr[place[int(number)] : place[int(number)] + 2])
+        result[row, multipliers.rows[own]] = multipliers.values[own]
+    return result
+
+
 def none(index: np.ndarray, width: int, robust: bool) -> Multipliers:
     """Blocks without any multiplier."""
     flat = np.zeros((len(index), width))
