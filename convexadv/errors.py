@@ -83,7 +83,7 @@ class ProcessError(RuntimeError):
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on: a loss or a weight is not finite.
+    """A training that cannot go on, for a loss or a weight is not finite, or that ends without a network.
 
     Examples
     --------

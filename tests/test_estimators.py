@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -302,3 +303,22 @@ def test_cross_validation_takes_the_scorers():
     values = cross_val_score(model, X, y, cv=3, scoring=certified_accuracy_scorer(0.1))
     assert values.shape == (3,)
     assert values.mean() > 0.8
+
+
+def test_a_solver_without_an_answer_leaves_an_unfitted_estimator(monkeypatch):
+    X, y = wdbc()
+    model = ca.PolynomialClassifier(beta=0.1).fit(X, y)
+    empty = dataclasses.replace(model.solution_, network=None, status=ca.Status.FAILED, message="Error in step 3.")
+    monkeypatch.setattr("convexadv.solvers.solve", lambda *arguments, **options: empty)
+    needed = "PolynomialClassifier has no network: solver='auto' ended with the status failed, Error in step 3; choose"
+    with pytest.raises(ca.TrainingError, match=needed) as caught:
+        model.fit(X, y)
+    assert isinstance(caught.value, RuntimeError)
+    with pytest.raises(NotFittedError):  # not the answer of the fit before
+        model.predict(X)
+
+
+def test_advice_names_parameters_that_estimators_have():
+    X, y = wdbc()
+    with pytest.warns(ConvergenceWarning, match=r"max_iter\): the iteration limit was reached; raise max_iter\.$"):
+        ca.ReLUClassifier(n_gates=5, max_iter=1, tol=1e-9).fit(X, y)

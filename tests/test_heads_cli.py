@@ -23,6 +23,11 @@ def small(width=8):
 
 def nothing():
     return 3
+
+def broken():
+    raise ZeroDivisionError("no layers")
+
+number = 3
 """
 
 
@@ -31,6 +36,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "nets_of_test.py").write_text(CODE)
+    (tmp_path / "broken_at_import.py").write_text("def f(:")
     import nets_of_test
 
     torch.save(nets_of_test.small().state_dict(), "small.pt")
@@ -95,8 +101,17 @@ def test_files_that_say_their_architecture_need_no_other(folder, capsys):
         (("digits",), "--model or --weights is needed"),
         (("digits", "--model", "nets_of_test:missing"), "cannot be imported"),
         (("digits", "--model", "no_such_module:f"), "cannot be imported"),
-        (("digits", "--model", "nets_of_test:nothing"), "returned a int"),
-        (("digits", "--model", "nets_of_test:small", "--settings", '{"depth": 2}'), "cannot be called with"),
+        (("digits", "--model", "broken_at_import:f"), "cannot be imported: SyntaxError"),
+        (("digits", "--model", "nets_of_test:number"), "is of type int; a function"),
+        (
+            ("digits", "--model", "nets_of_test:broken"),
+            "--model nets_of_test:broken, called with {}, raised ZeroDivisionError: no layers;",
+        ),
+        (("digits", "--model", "nets_of_test:nothing"), "returned an object of type int"),
+        (
+            ("digits", "--model", "nets_of_test:small", "--settings", '{"depth": 2}'),
+            "called with {'depth': 2}, raised TypeError",
+        ),
         (("digits", "--model", "nets_of_test:small", "--settings", "[1]"), "no JSON object"),
         (("digits", "--model", "nets_of_test:small", "--settings", "{"), "is no JSON"),
         (("digits", "--model", "vgg"), "there is no architecture"),

@@ -111,14 +111,23 @@ def _imported(place: str, options: dict[str, Any]) -> torch.nn.Module:
         sys.path.insert(0, os.getcwd())
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"--model {place} cannot be imported: {reason(error)}.") from error
+    except Exception as error:  # code of the caller's may raise anything
+        raise InputError(f"--model {place} cannot be imported: {type(error).__name__}, {reason(error)}.") from error
+    if not callable(function):
+        raise InputError(
+            f"--model {place} is of type {type(function).__name__}; a function that makes a model is needed."
+        )
     try:
         built = function(**options)
-    except TypeError as error:
-        raise InputError(f"--model {place} cannot be called with {options}: {reason(error)}.") from error
+    except Exception as error:
+        raise InputError(
+            f"--model {place}, called with {options}, raised {type(error).__name__}: {reason(error)}; a function that "
+            "returns a torch module is needed, with its arguments in --settings."
+        ) from error
     if not isinstance(built, torch.nn.Module):
-        raise InputError(f"--model {place} returned a {type(built).__name__}; a torch module is needed.")
+        raise InputError(
+            f"--model {place} returned an object of type {type(built).__name__}; a torch module is needed."
+        )
     return built
 
 

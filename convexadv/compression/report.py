@@ -27,9 +27,10 @@ class LayerReport:
     ranks : (R_out, R_in), int or "dense"
         Of each group.
     energy_kept : float or None
-        1 - ||W - W'||^2 / ||W||^2 between the weights of both models, factors multiplied out. It is what the projection
-        kept right after factorising; below that once the weights were trained on. None where there is no such pair of
-        weights.
+        1 - ||W - W'||^2 / ||W||^2 between the weights W of the model that was given and W' of the compressed one, factors
+        multiplied out, without unit. Right after factorising it is the share of the energy ||W||^2 that the projection
+        kept, from 0 to 1; training on lowers it by what it moves the layer, below 0 where that is farther than ||W||.
+        None where there is no such pair of weights.
     parameters, flops : (int, int)
         Of the layer before and after.
     latency : (float, float) or None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -14,13 +14,17 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..errors import InputError
+from ..errors import InputError, TrainingError, reason
 from ..losses import get_loss
 from ..problems.base import Problem
 from ..rows import whole
 from .canonical import canonical
 
+if TYPE_CHECKING:
+    from ..solvers import Status
+
 _DTYPES = (np.float64, np.float32)
+_FITTED = ("network_", "solution_", "gap_", "n_iter_")
 
 
 class ConvexEstimator(BaseEstimator):
@@ -54,7 +58,9 @@ class ConvexEstimator(BaseEstimator):
         return {name: getattr(self, name) for name in self._problem_parameters}
 
     def _fit(self, X: np.ndarray, y: np.ndarray, sample_weight: Any) -> None:
-        """Solve the problem of checked arrays and keep the answer."""
+        """Solve the problem of checked arrays and keep the answer; a fit that fails leaves nothing of the one before."""
+        for name in _FITTED:
+            self.__dict__.pop(name, None)
         if np.ndim(self.radius) != 0:
             raise InputError("radius must be one number for all rows; ReLUProblem and its kin take a radius a row.")
         sample = canonical(X, y, _weights(sample_weight, X))
@@ -69,13 +75,16 @@ class ConvexEstimator(BaseEstimator):
             options["device"] = self.device
         solution = solve(problem, self.solver, **options)
         if solution.network is None:
-            raise RuntimeError(f"solver={self.solver!r} gave no network: {solution.message or solution.status.value}")
+            raise TrainingError(
+                f"{type(self).__name__} has no network: solver={self.solver!r} ended with the status {solution.status}, "
+                f"{reason(solution.message or _advice(solution.status))}; choose another solver, max_iter or time_limit."
+            )
         self.solution_, self.network_, self.gap_ = solution, solution.network, float(solution.gap)
         self.n_iter_ = max(1, len(solution.history))
         if not solution.status.ok:
             warnings.warn(
                 f"{type(self).__name__} is not certified to tol={float(self.tol):g} (gap {self.gap_:.1e}, status "
-                f"{solution.status}): {solution.status.value}",
+                f"{solution.status}): {_advice(solution.status)}",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -125,6 +134,8 @@ class ConvexClassifier(ClassifierMixin, ConvexEstimator):
         ------
         InputError
             If an argument cannot be used (a ValueError, as those that scikit-learn raises).
+        TrainingError
+            If the solver ends without a network (a RuntimeError); the estimator is then not fitted.
         """
         if get_loss(self.loss).regression:
             raise InputError('loss="squared" is for targets; use a regressor, or a loss of margins for classes.')
@@ -242,6 +253,8 @@ class ConvexRegressor(RegressorMixin, ConvexEstimator):
         ------
         InputError
             If an argument cannot be used (a ValueError, as those that scikit-learn raises).
+        TrainingError
+            If the solver ends without a network (a RuntimeError); the estimator is then not fitted.
         """
         X, y = validate_data(self, whole(X), y, dtype=_DTYPES, multi_output=True, y_numeric=True)
         try:
@@ -286,3 +299,8 @@ def _weights(sample_weight: Any, X: np.ndarray) -> np.ndarray:
             "sample_weight holds no finite positive number; one weight above zero is needed, and none infinite."
         )
     return weight
+
+
+def _advice(status: Status) -> str:
+    """What a status advises, in the parameters of estimators."""
+    return status.value.replace("continue with warm_start=solution or ", "").replace(" use dtype='float64',", "")

@@ -116,6 +116,11 @@ class PolynomialProblem(Problem):
             sample_weight=sample_weight,
             process_group=process_group,
         )
+        if isinstance(norm, str) and norm == "l1":
+            raise InputError(
+                "norm='l1' is trained with ReLU and gated ReLU networks only; polynomial ones take 'l2' (exact) or 'linf' (a "
+                "restriction), and certify takes l1 balls for all of them."
+            )
         self.norm = choice("norm", norm, NORMS)
         self.activation = _activation(activation)
         self.scale = None if scale is None else _scale(scale, self.rows.d)

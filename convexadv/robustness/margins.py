@@ -92,7 +92,9 @@ def worst_case_margin(
     norm : {"l2", "linf", "l1"}
         The ball. Polynomial networks: "l2", the exact minimum by the S-procedure ([KLP24] Kuelbs, Lall, Pilanci,
         arXiv 2405.14033); "linf", where the minimum is NP-hard, the lower bound of diagonal multipliers; "l1", the
-        lower bound of multipliers whose proof is at the top of ``_cross.py``; for all of them interval bounds of the
+        lower bound ``-e_0'K e_0 - 2 r ||K e_0 + g||_inf - r^2 max_j M_jj`` of ``e'Ae + 2 g'e``, for the best matrix M of
+        multipliers with M and K = A + M positive semidefinite and the best vector e_0 that are found (proof in
+        docs/certificate-format.md); for linf and l1 interval bounds of the
         neurons where these are better. With more than two classes every pair f_y - f_c has its worst case, the
         least of which is that of the margin. ReLU and gated ReLU networks: any, by linear bounds of the neurons that
         are undecided in the ball (CROWN: Zhang, Weng, Chen, Hsieh, Daniel, NeurIPS 2018), exact where no neuron is:
