@@ -28,7 +28,7 @@ from convexadv._arrays import to_numpy
 from convexadv.compression import factorise_model, load_factorised, save_factorised
 from convexadv.datasets import read_table
 from convexadv.model_files import build, load_model, save_model
-from convexadv.verification.claim import Claim, pack, unpack
+from convexadv.verification import Claim, pack, unpack
 
 _CHANGES = 60
 _UNDERFLOW = 1e-300

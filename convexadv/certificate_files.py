@@ -24,7 +24,8 @@ from .robustness import RobustnessCertificate
 from .robustness.query import Query
 from .robustness.witness import witnesses
 from .verification.check import recompute
-from .verification.claim import WEIGHTS, Claim, not_valid, pack, pack_parts, unpack, unpack_parts
+from .verification.claim import WEIGHTS, Claim
+from .verification.packing import not_valid, pack, pack_parts, unpack, unpack_parts
 
 if TYPE_CHECKING:
     from .problems.base import Problem

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
 from .._atomic import atomic_write
 from .._checks import file_name
-from ..errors import FileFormatError, InputError, not_safetensors, reason, unreadable
+from .._safetensors import foreign, read_safetensors
+from ..errors import FileFormatError, InputError, reason
 
 
 class Format(NamedTuple):
@@ -58,7 +59,7 @@ def write_tensors(
 
 
 def read_tensors(path: str | os.PathLike[str], kind: Format) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors, which are views of the file, and header of a file.
+    """Tensors and header of a file.
 
     Parameters
     ----------
@@ -80,36 +81,16 @@ def read_tensors(path: str | os.PathLike[str], kind: Format) -> tuple[dict[str, 
         If there is no such file, or it cannot be read.
     """
     name = file_name(path)
-    tensors, text = _read(name, kind)
-    return tensors, _parsed(name, text, kind)
+    tensors, header = read_safetensors(name, from_bytes, entry=kind.entry, what=kind.what)
+    if header.get("format", kind.entry) != kind.entry:
+        raise foreign(name, kind.what)
+    _check_version(name, header, kind)
+    if not all(isinstance(header.get(key), dict) for key in ("settings", "metadata")):
+        raise FileFormatError(f"{name} has a damaged header: settings or metadata are missing.")
+    return tensors, header
 
 
-def _read(name: str, kind: Format) -> tuple[dict[str, torch.Tensor], str]:
-    if not os.path.isfile(name):
-        raise InputError(f"there is no model file {name}.")
-    try:
-        with open(name, "rb"):
-            pass
-    except OSError as error:
-        raise unreadable(name, error) from error
-    try:
-        with safe_open(name, framework="pt") as file:
-            text = (file.metadata() or {}).get(kind.entry)
-            tensors = {} if text is None else {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except Exception as error:  # safetensors raises its own errors, OSError, ValueError, RuntimeError
-        raise not_safetensors(name, error) from error
-    if text is None:
-        raise _foreign(name, kind)
-    return tensors, text
-
-
-def _parsed(name: str, text: str, kind: Format) -> dict[str, Any]:
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{name} has a damaged header: {reason(error)}.") from error
-    if not isinstance(header, dict) or header.get("format", kind.entry) != kind.entry:
-        raise _foreign(name, kind)
+def _check_version(name: str, header: dict[str, Any], kind: Format) -> None:
     version = header.get(kind.version)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise FileFormatError(f"{name} has a damaged header: its format version is {version!r}.")
@@ -119,13 +100,6 @@ def _parsed(name: str, text: str, kind: Format) -> dict[str, Any]:
             f"{name} has format version {version}{writer}; this version reads formats up to {kind.newest}: upgrade "
             "convexadv to open it."
         )
-    if not all(isinstance(header.get(key), dict) for key in ("settings", "metadata")):
-        raise FileFormatError(f"{name} has a damaged header: settings or metadata are missing.")
-    return header
-
-
-def _foreign(name: str, kind: Format) -> FileFormatError:
-    return FileFormatError(f"{name} is a safetensors file, but not {kind.what}.")
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ Nothing here calls what produced the bounds; ``docs/certificate-format.md`` has 
 """
 
 from .check import Verification, same_network, verify_certificate
-from .claim import Claim, pack, unpack
+from .claim import Claim
+from .packing import pack, unpack
 
 __all__ = ["Claim", "Verification", "pack", "same_network", "unpack", "verify_certificate"]

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from safetensors.numpy import load as from_bytes
 
+from .._safetensors import read_safetensors
 from ..errors import FileFormatError
 from . import _polynomial, _relu
 from ._balls import UNDERFLOW
-from .claim import Claim, read_safetensors, unpack
+from .claim import Claim
+from .packing import unpack
 
 
 class Recomputed(NamedTuple):
@@ -134,7 +137,7 @@ def same_network(claim: Claim, path: str | os.PathLike[str]) -> bool:
     InputError, FileFormatError
         If the file cannot be read, or is not a model file.
     """
-    tensors, header = read_safetensors(path, "model")
+    tensors, header = read_safetensors(path, from_bytes)
     if header.get("format") != "convexadv" or not isinstance(header.get("settings"), dict):
         raise FileFormatError(f"{os.fspath(path)} is not a model file of convexadv; one of convexadv.save is needed.")
     activation = header["settings"].get("activation")
