@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -129,14 +131,10 @@ class _Store:
         done = _rows_done(path, about)
         if done == 0:  # the note comes first: a file without one is somebody else's
             _note(path, about, 0)
-            try:
-                array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-            except OSError as error:
-                raise InputError(f"cache={path!r} cannot be written: {reason(error)}.") from error
-            return cls(path, about, array, 0)
+            return cls(path, about, _new_array(path, shape, dtype), 0)
         try:
             array = np.load(path, mmap_mode="r+", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # OSError, ValueError, EOFError, and whatever the parser of the header raises
             raise InputError(f"cache={path!r} is damaged ({reason(error)}); delete it and {path}.json.") from error
         if array.shape != shape or array.dtype != dtype:
             raise InputError(f"cache={path!r} does not fit {path}.json; delete both.")
@@ -151,6 +149,30 @@ class _Store:
 
     def result(self) -> np.ndarray:
         return np.load(self._path, mmap_mode="r", allow_pickle=False)
+
+
+def _new_array(path: str, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """An array in a file whose place on the disk is taken at once: where it is missing later, the process is killed."""
+    try:
+        array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        _take_place(path)
+    except OSError as error:
+        for name in (path, f"{path}.json"):
+            with suppress(OSError):
+                os.unlink(name)
+        raise InputError(f"cache={path!r} cannot be written: {reason(error)}.") from error
+    return array
+
+
+def _take_place(path: str) -> None:
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # others: the file system cannot do it
+                raise
 
 
 def _note(path: str, about: dict[str, Any], done: int) -> None:
@@ -168,8 +190,10 @@ def _rows_done(path: str, about: dict[str, Any]) -> int:
     try:
         with open(beside, encoding="utf-8") as file:
             found = json.load(file)
-        known, done = dict(found["about"]), int(found["rows_done"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        known, done = dict(found["about"]), found["rows_done"]
+        if isinstance(done, bool) or not isinstance(done, int) or not 0 <= done <= about["shape"][0]:
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{beside} cannot be read; delete it and {path}.") from error
     other = [name for name in sorted({*known, *about}) if known.get(name) != about.get(name)]
     if other:

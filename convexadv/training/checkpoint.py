@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
-import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +55,51 @@ class Checkpoint:
         Raises
         ------
         FileFormatError
-            If the file is truncated, of another kind or of another training.
+            If the file is truncated, damaged, of another kind or of another training.
         """
         if not self.path.exists():
             return None
-        try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-            raise FileFormatError(f"{self.path} is truncated or not a checkpoint ({reason(error)}).") from error
+        content = self._read()
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise FileFormatError(
                 f"{self.path} is not a checkpoint of a training of this version ({_FORMAT}); give another path."
             )
+        facts, state = content.get("facts"), content.get("state")
+        if not isinstance(facts, dict) or not isinstance(state, dict):
+            raise self.damaged("its facts or its state are missing")
         for name, value in self.facts.items():
-            if content["facts"].get(name) != value:
+            if facts.get(name) != value:
                 raise FileFormatError(
-                    f"{self.path} belongs to another training: its {name} is {content['facts'].get(name)}, not "
+                    f"{self.path} belongs to another training: its {name} is {facts.get(name)}, not "
                     f"{value}; give another path."
                 )
-        state: dict[str, Any] = content["state"]
         return state
+
+    def _read(self) -> Any:
+        """What the file holds; torch by itself does not look at the check sums."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                changed = archive.testzip()
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            OSError,
+            ValueError,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            raise self.damaged(reason(error)) from error
+        if changed is not None:
+            raise self.damaged(f"the check sum of {changed} is another one")
+        try:
+            return torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # of a damaged pickle comes what may, and torch's words advise to run it
+            raise self.damaged("it holds something else than tensors and plain values") from error
+
+    def damaged(self, why: str) -> FileFormatError:
+        """The error of a file that cannot be continued."""
+        return FileFormatError(f"{self.path} is truncated or not a checkpoint ({why}).")
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the file.
@@ -81,6 +108,13 @@ class Checkpoint:
         ----------
         state : dict
             Of tensors, numbers, strings, lists and dicts.
+
+        Raises
+        ------
+        OSError
+            If the disk is full; the file before stays.
         """
+        content = io.BytesIO()  # a full disk is an error of the system then, and not one of torch
+        torch.save({"format": _FORMAT, "facts": self.facts, "state": state}, content)
         with atomic_write(self.path, "wb") as file:
-            torch.save({"format": _FORMAT, "facts": self.facts, "state": state}, file)
+            file.write(content.getbuffer())

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from ..errors import InputError, TrainingError, needs_checkpoint
+from ..errors import InputError, TrainingError, needs_checkpoint, reason
 from .checkpoint import Checkpoint
 from .data import Augmentation, Images
 from .objectives import Clean, Objective, frozen_statistics
@@ -119,8 +119,11 @@ def train(
     if saved is None and resume:
         raise needs_checkpoint()
     state = None if saved is None else saved.load()
-    if state is not None:
-        run.load_state(state)
+    if saved is not None and state is not None:
+        try:
+            run.load_state(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
+            raise saved.damaged(f"its state does not fit: {reason(error)}") from error
     devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices, enabled=True):
         try:
