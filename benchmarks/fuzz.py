@@ -1,6 +1,7 @@
 """Random hostile cases for every part of the package: ``python -m benchmarks.fuzz --cases 1000000 --solves 20000``.
 
-Groups of draws (their modules say what is checked): oracles, margins, certificates, validation, files, attacks, solves.
+Groups of draws (their modules say what is checked): oracles, margins, certificates, validation, files, attacks, exports,
+objects, estimators, writers, checkpoints, solves.
 A draw is a number of cases from one generator of random numbers, made from group, seed and number of the draw, so that it
 repeats by itself: ``--repeat GROUP NUMBER``. A failure is an exception that is no error of the package, a draw that takes
 longer than its limit, or anything that the group says must not be. The record is written after every minute;
@@ -19,7 +20,6 @@ import resource
 import signal
 import sys
 import time
-import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -30,20 +30,25 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import record
-from benchmarks.fuzz_tally import Tally, generator
+from benchmarks.fuzz_tally import Tally, described, generator
 
 NAME = "benchmarks.fuzz"
 SHARES = {
     "oracles": 0.55,
-    "margins": 0.2,
+    "margins": 0.19,
     "certificates": 0.07,
     "validation": 0.08,
     "files": 0.08,
     "attacks": 0.02,
+    "exports": 0.003,
+    "objects": 0.002,
+    "estimators": 0.003,
+    "writers": 0.001,
+    "checkpoints": 0.001,
     "solves": 0.0,
 }
 """Groups, and their shares of the cheap cases; solves have a count of their own."""
-LIMITS = {"solves": 30.0, "certificates": 60.0}
+LIMITS = {"solves": 30.0, "certificates": 60.0, "checkpoints": 60.0}
 """Seconds of a draw of a group; 30 for the others."""
 MEMORY = 2 << 30
 """Bytes by which the process may grow over a run."""
@@ -96,8 +101,7 @@ def draw(group: str, seed: int, number: int) -> Tally:
     except TooLong:
         tally.failures.append(f"longer than {LIMITS.get(group, 30.0):g} s")
     except Exception as error:
-        places = [f"{Path(at.filename).name}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__)[-4:]]
-        tally.failures.append(f"{type(error).__name__}: {error} ({' > '.join(places)})")
+        tally.failures.append(described(error))
     tally.failures = [f"{kind.__name__}: {failure}" for failure in tally.failures]
     return tally
 

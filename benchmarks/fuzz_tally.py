@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from convexadv import errors
+
+ERRORS = (
+    errors.InputError,
+    errors.CertificateError,
+    errors.SolverUnavailableError,
+    errors.ProcessError,
+    errors.TrainingError,
+)
+"""What a call may raise, with a sentence."""
 TINY = 5e-324
 """The smallest positive number: a denormal."""
 
@@ -35,6 +47,27 @@ class Tally:
         where = f" at {len(bad)} of {size}, first {bad[0]}" if size > 1 else ""
         self.failures.append(f"{what}{where}" + (f": {', '.join(first)}" if first else ""))
         return False
+
+    def attempt(self, what: str, call: Callable[[], Any], *others: type[Exception]) -> Any:
+        """The result of a call; None where it is refused with a sentence, or raises one of the other errors given."""
+        try:
+            return call()
+        except ERRORS as error:
+            text = str(error).strip()
+            good = text.endswith((".", "?", ":")) and len(text) > 12 and text.count("\n") <= 1 and len(text) < 700
+            self.expect(good, f"{what}: no sentence: {text!r:.300}")
+        except others:
+            pass
+        except Exception as error:
+            self.expect(False, f"{what}: {described(error)}")
+        return None
+
+
+def described(error: Exception) -> str:
+    """An error, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = " > ".join(f"{Path(at.filename).name}:{at.lineno}" for at in frames)
+    return f"{type(error).__name__}: {error!s:.300} ({places})"
 
 
 def _at(value: Any, place: int, size: int) -> str:
