@@ -7,7 +7,7 @@ import torch
 import convexadv as ca
 from convexadv.problems.chunks import chunked, joined, split
 from convexadv.processes import Together
-from convexadv.solvers.polynomial import sweeps
+from convexadv.solvers.polynomial import solver, sweeps
 from convexadv.solvers.polynomial.model import ComponentModel, Neurons, Point, Smoothing
 from convexadv.solvers.polynomial.requests import Evaluate, Margins, Price
 
@@ -42,6 +42,13 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(sweeps, "_BLOCK_BYTES", (1, 1))
 
 
+@pytest.fixture
+def by_columns(monkeypatch):
+    """Column generation, however small the problem."""
+    monkeypatch.setattr(solver, "worth_while", lambda column: False)
+
+
+@pytest.mark.usefixtures("by_columns")
 @pytest.mark.parametrize(
     "settings",
     SETTINGS[:6] + SETTINGS[7:],
@@ -92,6 +99,7 @@ def test_values_gradients_and_margins_are_sums_over_blocks(settings, monkeypatch
         np.testing.assert_allclose(theirs, ours, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.usefixtures("by_columns")
 def test_threads_change_no_bit(small_blocks):
     problem, before = make(SETTINGS[0]), torch.get_num_threads()
     results = []
@@ -108,6 +116,7 @@ def test_threads_change_no_bit(small_blocks):
     assert results[0] == results[1]
 
 
+@pytest.mark.usefixtures("by_columns")
 def test_all_classes_share_their_sweeps():
     X, y = np.random.default_rng(0).normal(size=(300, 4)), np.arange(300) % 4
     X[:, 0] += y

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import convexadv as ca
+from convexadv.solvers.polynomial import solver
 
 
 def _data(n: int = 60, d: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -91,6 +92,13 @@ def test_same_call_gives_the_same_bits() -> None:
     assert (first.network.neurons == second.network.neurons).all()
 
 
+@pytest.fixture
+def by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Column generation, however small the problem."""
+    monkeypatch.setattr(solver, "worth_while", lambda column: False)
+
+
+@pytest.mark.usefixtures("by_columns")
 @pytest.mark.parametrize("loss", ["hinge", "logistic"])
 def test_warm_start_needs_less_work(loss: str) -> None:
     problem = ca.PolynomialProblem(X, Y, radius=0.02, beta=0.003, loss=loss)
@@ -104,6 +112,7 @@ def test_warm_start_needs_less_work(loss: str) -> None:
     assert abs(from_network.objective - fresh.objective) <= 2e-3 * fresh.objective
 
 
+@pytest.mark.usefixtures("by_columns")
 def test_warm_start_across_multiclass_problems() -> None:
     labels = np.arange(60) % 3
     problem = ca.PolynomialProblem(X, labels, beta=0.003)

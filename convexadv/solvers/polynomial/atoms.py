@@ -18,6 +18,9 @@ def certificate_atoms(sweeps: Sweeps, columns: list[ColumnGeneration]) -> tuple[
     """The atoms of the best bounds of all components, of the rows of this process."""
     sets: list[AtomSet] = []
     for column in columns:  # one by one: the points of all components at a time would be many
+        if column.bounds.atoms is not None:
+            sets += column.bounds.atoms
+            continue
         (parts,) = sweeps.serve([column.proof()])
         sets += _joined(sweeps.chunks, column.model.number, parts)
     return tuple(sets)

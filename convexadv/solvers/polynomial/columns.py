@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ...problems.certificate import AtomSet
 from ...problems.chunks import Chunk, PerChunk
 from .ball_curvature import has_balls
 from .consolidate import consolidated
@@ -76,6 +77,8 @@ class Bounds:
     violation: float
     network: Neurons
     point: Point
+    atoms: tuple[AtomSet, ...] | None = None
+    """What proves the lower bound, where it is not the dual point of a network."""
 
 
 class ColumnGeneration:
@@ -142,14 +145,14 @@ class ColumnGeneration:
             own = self.state.smoothing
             halved = [[None if z is None else 0.5 * z for z in chunk] for chunk in own.centres]
             _, _, multipliers = yield Evaluate(self.model, neurons, own._replace(centres=halved), self.exact)
-            smoothing = own._replace(centres=self._centres(multipliers))
+            smoothing = own._replace(centres=self.centres(multipliers))
         _, _, multipliers = yield Evaluate(self.model, neurons, smoothing, self.exact)
         self.state = State(neurons, smoothing, Point(neurons, smoothing.nu, multipliers))
         yield from self._keep_best()
 
     def round(self, keep_going: Callable[[], bool]) -> Job:
         """Price, add, refine, move the centre, merge."""
-        extremes = yield from self._price()
+        extremes = yield from self.price()
         if self.done():
             return
         self.rounds += 1
@@ -160,14 +163,14 @@ class ColumnGeneration:
         self._prune()
         self.expected = math.inf
 
-    def _price(self) -> Job:
+    def price(self) -> Job:
         """Lower bound of the current multipliers; the most violating directions of every output."""
         model, point = self.model, self.state.point
         moments, shares, mass = yield Price(model, point)
         self._moment = moments[0] if len(moments) == 1 else None
         value, extremes, _ = model.problem.bound_of(model.component, moments, shares, mass, CANDIDATES)
         if value > self.bounds.lower:
-            self.bounds.lower, self.bounds.point = value, point
+            self.bounds.lower, self.bounds.point, self.bounds.atoms = value, point, None
         self._gaps.append(self.gap)
         self._uppers.append(self.bounds.upper)
         return extremes
@@ -181,7 +184,7 @@ class ColumnGeneration:
             ]
             for chunk in chunks
         ]
-        centres = self._centres(multipliers)
+        centres = self.centres(multipliers)
         point = Point(none, 0.0, multipliers)
         constrained = self.model.constrained
         bounds = Bounds(
@@ -263,9 +266,9 @@ class ColumnGeneration:
         self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))
         self.state.neurons = neurons._replace(vectors=found.point.view(shape))
         self.state.point = Point(self.state.neurons, smoothing.nu, found.extra)
-        self.state.smoothing = smoothing._replace(centres=self._centres(found.extra))
+        self.state.smoothing = smoothing._replace(centres=self.centres(found.extra))
 
-    def _centres(self, multipliers: PerChunk) -> PerChunk:
+    def centres(self, multipliers: PerChunk) -> PerChunk:
         """Multipliers as proximal centres, where the loss needs them."""
         kinds = self.model.kinds
         return [[z if kind.centred else None for kind, z in zip(kinds, chunk, strict=True)] for chunk in multipliers]

@@ -1,4 +1,7 @@
-"""The torch backend of polynomial problems: column generation for all components together, to one certified gap."""
+"""The torch backend of polynomial problems: column generation for all components together, to one certified gap.
+
+Small components are solved in full (:mod:`.in_full`) instead.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from ..solution import Record, Solution, Status
 from .atoms import certificate_atoms
 from .checkpoint import Checkpoint
 from .columns import ColumnGeneration, Job
+from .in_full import by_interior_point, worth_while
 from .model import ComponentModel, Neurons
 from .saving import packed, unpack
 from .sweeps import Sweeps, side_by_side
@@ -158,9 +162,14 @@ class _Run(Run):
             self._save()
 
     def _rounds(self, column: ColumnGeneration) -> Job:
-        """Rounds of one component until it is done, or the solve has to end."""
+        """Rounds of one component, or the interior-point method, until it is done or the solve has to end."""
+        in_full = self.checkpoint is None and self.max_rounds > 0
         while self.status is None:
-            yield from column.round(lambda: self.going)
+            if in_full and worth_while(column):
+                in_full = False
+                yield from by_interior_point(column, self.sweeps.chunks, self.in_time)
+            if not column.done():
+                yield from column.round(lambda: self.going)
             if self.problem.together.any(bool(self._record())):
                 self.status = Status.STOPPED
             if column.done():
