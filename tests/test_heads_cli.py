@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import convexadv as ca
 from convexadv.cli import main
+from convexadv.compression import factorise_model, save_factorised
 from convexadv.heads import HeadedModel, find_tap
 from convexadv.model_files import build, save_model
 
@@ -95,6 +96,23 @@ def test_files_that_say_their_architecture_need_no_other(folder, capsys):
     assert isinstance(ca.load("head.safetensors"), ca.GatedReLUNetwork)
 
 
+def test_a_compressed_model_gets_a_head(folder, capsys):
+    import nets_of_test
+
+    compact = factorise_model(nets_of_test.small(), {"1": 6, "3": 5})
+    save_factorised(compact, "compact.safetensors")
+    common = ("digits", "--weights", "compact.safetensors", "--beta", 0.6, "--rows", 60, "--validation", 0, "--at", "1")
+    code, _, err = run(capsys, *common, "--model", "nets_of_test:small", "--out-model", "all.safetensors")
+    assert (code, err) == (0, "")
+    weights = load_file("all.safetensors")
+    for name, value in compact.state_dict().items():
+        if name.startswith("1."):
+            assert torch.equal(weights[f"backbone.model.{name}"], value)
+    code, _, err = run(capsys, *common, "--model", "nets_of_test:small", "--settings", '{"width": 4}')
+    assert code == 2
+    assert "does not fit the given Sequential" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -114,7 +132,8 @@ def test_files_that_say_their_architecture_need_no_other(folder, capsys):
         ),
         (("digits", "--model", "nets_of_test:small", "--settings", "[1]"), "no JSON object"),
         (("digits", "--model", "nets_of_test:small", "--settings", "{"), "is no JSON"),
-        (("digits", "--model", "vgg"), "there is no architecture"),
+        (("digits", "--model", "vgg", "--weights", "small.pt"), "there is no architecture"),
+        (("digits", "--model", "smallcnn"), "--model smallcnn alone has random weights"),
         (("digits", "--model", "nets_of_test:small", "--weights", "missing.pt"), "cannot be read"),
         (
             ("digits", "--model", "nets_of_test:small", "--weights", "nets_of_test.py"),

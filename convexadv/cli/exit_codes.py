@@ -22,9 +22,9 @@ class ExitCode(enum.IntEnum):
 
 
 MEANING = {
-    ExitCode.OK: "done; a fit is certified to the tolerance",
+    ExitCode.OK: "done; a fit or a head is certified to the tolerance",
     ExitCode.BAD_INPUT: "an argument, a data or a model file cannot be used (one line on stderr; nothing is written)",
-    ExitCode.NOT_CERTIFIED: "fit: finished, but not certified to the tolerance; the model is written all the same",
+    ExitCode.NOT_CERTIFIED: "fit, robustify: finished, but not certified to the tolerance; the model is written all the same",
     ExitCode.INFEASIBLE: "fit: no network meets the margins that were asked for; no model is written",
     ExitCode.NO_SOLVER: "the solver is not installed, has no licence, or cannot hold the problem in memory",
     ExitCode.NOT_VERIFIED: "verify: a claim of the certificate does not hold, or speaks of another model",

@@ -13,8 +13,9 @@ from . import options
 from .exit_codes import epilog
 
 _DESCRIPTION = """\
-Train two-layer polynomial networks to the global optimum of their convex programme, adversarial training
-included, with a certificate of how close to the optimum the answer is and of how robust it is.
+Train two-layer polynomial and ReLU networks to the global optimum of their convex programme, adversarial training
+included, with a certificate of how close to the optimum the answer is and of how robust it is; give deep models
+such networks as last layers, and make them smaller.
 """
 
 _START = """\

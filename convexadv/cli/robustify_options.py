@@ -18,7 +18,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "runs; or preactresnet18, resnet18, smallcnn (default: what the file of weights says)",
     )
     group.add_argument(
-        "--weights", metavar="FILE", help="state dictionary: .safetensors, or of torch.save (only tensors are read)"
+        "--weights",
+        metavar="FILE",
+        help="state dictionary: .safetensors, or of torch.save (only tensors are read); or what `convexadv compress` wrote "
+        "of a model of that architecture",
     )
     group.add_argument(
         "--settings", metavar="JSON", help="arguments of the model's function, such as '{\"width\": 16}'"

@@ -109,7 +109,9 @@ examples:
       --attack-radius 0.0078 --bounds 0 1 --ball movement --out head.safetensors --report report.json
       nine settings, the ball shaped to how the features move under the attack
   convexadv robustify digits --model nets:small --weights small.pt --at features --head relu --gates 50 --rows 500
-      your own architecture, from nets.py in the working folder
+      your own architecture, from nets.py in the working folder; `features` is a layer of it
+  convexadv robustify digits --model nets:small --weights compact.safetensors
+      a head for what `convexadv compress` wrote
 """,
 )
 COMPRESS = Details(

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from ..compression.files import KIND as COMPACT
 from ..errors import FileFormatError, InputError, reason, unreadable
+from ..files import NETWORK
 from .data import check_labels, files_read, read_data
 from .output import check_targets
 
@@ -31,7 +33,8 @@ def read_model(model: str | None, weights: str | None, settings: str | None) -> 
         "package.module:function", which is imported and called: code of the caller's runs. Or a name of
         ``convexadv.models``. None where the file of weights says what it is (``convexadv.model_files.save_model``).
     weights : str or None
-        A state dictionary as safetensors, or as ``torch.save`` writes it, of which nothing but tensors is read.
+        A state dictionary as safetensors, or as ``torch.save`` writes it, of which nothing but tensors is read; or what
+        ``convexadv compress`` wrote of a model of this architecture.
     settings : str or None
         Arguments of the function as a JSON object.
 
@@ -52,10 +55,10 @@ def read_model(model: str | None, weights: str | None, settings: str | None) -> 
         from ..model_files import load_model
 
         return load_model(weights)[0]
+    if ":" not in model and weights is None:
+        raise InputError(f"--model {model} alone has random weights; --weights FILE with trained ones is needed.")
     built = _imported(model, options) if ":" in model else _named(model, options)
-    if weights is not None:
-        _give(built, weights)
-    return built.eval()
+    return (built if weights is None else _given(built, weights)).eval()
 
 
 def prepared(arguments: argparse.Namespace, targets: dict[str, str | None]) -> tuple[torch.nn.Module, np.ndarray, Any]:
@@ -129,6 +132,26 @@ def _imported(place: str, options: dict[str, Any]) -> torch.nn.Module:
             f"--model {place} returned an object of type {type(built).__name__}; a torch module is needed."
         )
     return built
+
+
+def _given(model: torch.nn.Module, path: str) -> torch.nn.Module:
+    """The model with the weights of a file, and with its smaller layers if it is that of a compressed model."""
+    if _is_compact(path):
+        from ..compression import load_factorised
+
+        return load_factorised(path, model)[0]
+    _give(model, path)
+    return model
+
+
+def _is_compact(path: str) -> bool:
+    """Whether a file says that it holds a compressed model; files that cannot be read are complained about elsewhere."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get(NETWORK.entry, "{}"))
+    except (OSError, SafetensorError, ValueError):
+        return False
+    return isinstance(header, dict) and header.get("kind") == COMPACT
 
 
 def _give(model: torch.nn.Module, path: str) -> None:
