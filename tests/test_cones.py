@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from convexadv.cones import Cones, interiors_of, project, pulled, searched, vanishing, violations
+from convexadv.cones import Cones, completed, hull_of, interiors_of, project, pulled, searched, vanishing, violations
 from convexadv.cones.dead import proved_dead, reach_of
 from convexadv.problems import ReLUProblem
 from convexadv.problems.blocks import Blocks
@@ -330,6 +330,50 @@ def test_multipliers_of_dead_cones_lower_any_price_to_zero(name, radius):
         left = targets[j] + (multipliers[j] * signs) @ case.X - (multipliers[j] @ case.radius) * tilts[j]
         mass = multipliers[j] @ (np.linalg.norm(case.X, axis=1) + case.radius)
         assert np.linalg.norm(left) <= 1e-14 * (np.linalg.norm(targets[j]) + mass)
+
+
+def flat_cone(seed):
+    """Rows of small integers, up to seven of them on the gate, some with their opposites."""
+    rng = np.random.default_rng(seed)
+    on = np.c_[np.zeros(seed % 8), rng.integers(-2, 3, (seed % 8, 3))]
+    X = np.concatenate([rng.standard_normal((6, 4)), on, -on[: seed % 3]])
+    gate = np.array([1.0, 0.0, 0.0, 0.0])
+    return X, np.where(X @ gate >= 0, 1.0, -1.0), gate
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_hull_of_a_cone_is_what_no_linear_programme_leaves(seed):
+    X, signs, gate = flat_cone(seed)
+    v = cp.Variable(4)
+    cone = [cp.multiply(signs, X @ v) >= 0, cp.abs(v) <= 1]
+    reach = [
+        cp.Problem(cp.Maximize(s * x @ v), cone).solve("CLARABEL") if x.any() else 1.0
+        for s, x in zip(signs, X, strict=True)
+    ]
+    vanishing_rows = np.flatnonzero(np.array(reach) < 1e-6)
+    hull = hull_of(X, signs, gate)
+    if hull is None:
+        assert len(vanishing_rows) == 0
+        return
+    np.testing.assert_array_equal(np.sort(hull.rows), vanishing_rows)
+    rows = signs[hull.rows, None] * X[hull.rows]
+    assert round(np.trace(hull.projector)) == 4 - np.linalg.matrix_rank(rows)
+    np.testing.assert_allclose(hull.projector @ hull.projector, hull.projector, atol=1e-14)
+    np.testing.assert_allclose(rows @ hull.projector, 0.0, atol=1e-14)
+    others = np.setdiff1d(np.flatnonzero(X.any(1)), hull.rows)
+    assert (signs[others] * (X[others] @ hull.point) > 1e-3).all()
+    assert (hull.shares > 0).all()
+    np.testing.assert_allclose(hull.shares @ rows, 0.0, atol=1e-12 * hull.shares.sum())
+    targets = np.random.default_rng(seed).standard_normal((5, 4))
+    multipliers = completed(hull, rows, targets - targets @ hull.projector)
+    assert (multipliers >= 0).all()
+    np.testing.assert_allclose(targets + multipliers @ rows, targets @ hull.projector, atol=1e-12)
+
+
+def test_flat_cones_of_both_kinds_are_among_those_tried():
+    hulls = [hull_of(*flat_cone(seed)) for seed in range(12)]
+    assert any(hull is None for hull in hulls)
+    assert len({round(np.trace(hull.projector)) for hull in hulls if hull is not None}) >= 3
 
 
 def test_rows_of_zeros():

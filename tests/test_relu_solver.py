@@ -128,18 +128,78 @@ def test_at_a_huge_radius_the_best_network_is_constant(norm, loss, radius) -> No
     assert blocked.lower_bound == pytest.approx(problem.zero_objective(), rel=1e-4)
 
 
-def test_flat_cones_are_left_out_and_the_bound_stays_honest() -> None:
-    """Sparse gates vanish on rows that lack their feature, so their cones may have no interior."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(16, 3)) * (rng.random((16, 3)) < 0.6)
+FLAT = [
+    ({"loss": "hinge"}, "two"),
+    ({"loss": "squared_hinge"}, "two"),
+    ({"loss": "logistic"}, "two"),
+    ({"loss": "squared"}, "real"),
+    ({"loss": "squared"}, "reals"),
+    ({"loss": "hinge", "multiclass": "joint"}, "three"),
+]
+
+
+@pytest.mark.parametrize(("settings", "labels"), FLAT, ids=lambda value: str(value))
+def test_flat_cones_get_blocks_in_their_hulls(settings, labels) -> None:
+    """Gates of one feature vanish on rows that lack it; these rows on all sides hold the cone flat."""
+    rng = np.random.default_rng(2)
+    sets = data(6, n=24, d=3)
+    X = sets["X"] * (rng.random((24, 3)) < 0.6)
     X[0] = 0.0
-    y = np.where(rng.random(16) < 0.5, 1, -1)
-    problem = ca.ReLUProblem(X, y, gates=np.array([[1.0, 0, 0, 1], [0, -1.0, 0, 1], [0, 0, 1.0, 1]]), beta=0.01)
+    gates = np.concatenate([np.eye(3), -np.eye(3), rng.normal(size=(3, 2))], 1)
+    problem = ca.ReLUProblem(X, sets[labels], gates=gates, beta=0.01, **settings)
+    solution, reference = ca.solve(problem, tol=1e-6), optimum(problem)
+    assert solution.variables["flat_gates"].sum() >= 3
+    assert solution.variables["flat_gates"][solution.variables["blocks"].gate].any()
+    assert solution.status.ok
+    assert solution.violation <= 1e-12
+    assert solution.objective == pytest.approx(reference, rel=3e-6)
+    assert solution.lower_bound <= reference * (1 + 1e-7)
+    assert problem.lower_bound(solution.certificate) == solution.lower_bound
+    warm = ca.solve(problem, tol=1e-6, warm_start=solution)
+    assert warm.objective == pytest.approx(reference, rel=3e-6)
+
+
+def test_an_intercept_keeps_cones_from_being_flat() -> None:
+    """Rows on a gate count as active, and (0, 1) is positive on all of them."""
+    X = np.array([[1.0, 2.0], [0.0, 1.0], [0.0, -1.0], [0.0, -3.0], [-1.0, 0.5]])
+    problem = ca.ReLUProblem(X, [1, -1, 1, -1, 1], gates=np.eye(2), fit_intercept=True, beta=0.01)
+    solution = ca.solve(problem, tol=1e-6)
+    assert not solution.variables["flat_gates"].any()
+    assert solution.objective == pytest.approx(optimum(problem), rel=2e-6)
+
+
+def test_blocks_in_hulls_leave_and_are_proved_useless(monkeypatch) -> None:
+    from convexadv.solvers.interior import component
+
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(80, 6)) * (rng.random((80, 6)) < 0.5)
+    gates = np.concatenate([np.eye(6), -np.eye(6), rng.normal(size=(6, 8))], 1)
+    problem = ca.ReLUProblem(X, X[:, 0] + 0.1 * rng.normal(size=80), gates=gates, beta=0.01, loss="squared")
+    whole = ca.solve(problem, tol=1e-6)
+    left = []
+    take = component.InteriorPoint.take
+    monkeypatch.setattr(component, "_WORTH_LEAVING", 0.0)
+    monkeypatch.setattr(component.InteriorPoint, "take", lambda self, kept: left.append(len(kept)) or take(self, kept))
+    fewer = ca.solve(problem, tol=1e-6)
+    assert left
+    assert whole.status.ok
+    assert fewer.status.ok
+    assert fewer.objective == pytest.approx(whole.objective, rel=2e-6)
+
+
+def test_flat_cones_with_balls_are_left_out_and_the_bound_stays_honest() -> None:
+    """Rows of radius 0 lie on both sides of the origin along a feature that the gate leaves out."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(12, 2))
+    X[:2] = [[0.0, 1.0], [0.0, -1.0]]
+    radius = np.where(np.arange(12) < 2, 0.0, 0.01)
+    y = np.where(X[:, 0] > 0, 1, -1)
+    problem = ca.ReLUProblem(X, y, gates=np.array([[1.0, 0.0], [0.4, 1.0]]).T, radius=radius, beta=0.01)
     solution, reference = ca.solve(problem, tol=1e-5), optimum(problem)
+    assert solution.variables["flat_gates"].tolist() == [True, False]
     assert solution.violation == 0.0
     assert solution.lower_bound <= reference * (1 + 1e-7)
     assert reference <= solution.objective * (1 + 1e-6)
-    assert solution.variables["flat_gates"].any()
 
 
 def test_blocks_that_left_come_back_when_they_are_needed(monkeypatch) -> None:

@@ -17,13 +17,17 @@ at radius 0 and leaves only E v = 0 at a positive radius.
 
 from .cone import Cones, violations
 from .dead import vanishing
+from .hulls import Hull, completed, hull_of
 from .interiors import Interiors, interiors_of, searched
 from .projection import Projection, project, pulled
 
 __all__ = [
     "Cones",
+    "Hull",
     "Interiors",
     "Projection",
+    "completed",
+    "hull_of",
     "interiors_of",
     "project",
     "pulled",

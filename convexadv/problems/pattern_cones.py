@@ -24,7 +24,9 @@ def cones_of(problem: PatternProblem, gate: np.ndarray) -> Cones:
     return Cones(problem.rows.whole(), signs, problem.radius, problem.norm, problem.perturbed)
 
 
-def cone_interiors(problem: PatternProblem, accuracy: float = 0.2, max_steps: int = MAX_STEPS) -> Interiors:
+def cone_interiors(
+    problem: PatternProblem, accuracy: float = 0.2, max_steps: int = MAX_STEPS, gate: np.ndarray | None = None
+) -> Interiors:
     r"""A unit vector deep inside the cone of every gate, or a proof that the cone is {0}.
 
     The deepest point maximises the smallest relative slack over ||v||_2 <= 1 (a support vector machine).
@@ -36,6 +38,8 @@ def cone_interiors(problem: PatternProblem, accuracy: float = 0.2, max_steps: in
         Stop at a depth of at least (1 - accuracy) of the largest one.
     max_steps : int
         Newton steps.
+    gate : (m,) int, optional
+        Which gates; all P if not given.
 
     Returns
     -------
@@ -47,11 +51,12 @@ def cone_interiors(problem: PatternProblem, accuracy: float = 0.2, max_steps: in
     ||E h||_p < sum_i mu_i r_i proves that it is {0}. An intercept b is bounded by rows of both signs:
     |b| <= (||x_i||_p - r_i) ||E v||_q.
     """
-    D, P = problem.gates.shape
-    result = Interiors(np.zeros((P, D)), np.zeros(P), np.zeros(P, bool))
-    cones = cones_of(problem, np.arange(P))
-    for chosen in cones.chunks(np.arange(P)):
-        part = interiors_of(cones.take(chosen), problem.gates[:, chosen].T, accuracy, max_steps)
+    gate = np.arange(problem.n_gates) if gate is None else gate
+    m = len(gate)
+    result = Interiors(np.zeros((m, problem.rows.d)), np.zeros(m), np.zeros(m, bool))
+    cones = cones_of(problem, gate)
+    for chosen in cones.chunks(np.arange(m)):
+        part = interiors_of(cones.take(chosen), problem.gates[:, gate[chosen]].T, accuracy, max_steps)
         for whole, own in zip(result, part, strict=True):
             whole[chosen] = own
     return result

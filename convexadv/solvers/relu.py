@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..problems.blocks import Blocks
 from ..problems.certificate import OptimalityCertificate
-from ..problems.pattern_cones import cone_interiors
 from ..problems.relu import ReLUProblem
 from .interior.component import Component
+from .interior.living import living_gates
 from .interior.shapes import require_known
 from .place import place
 from .pruning import pruned
@@ -41,9 +41,10 @@ def solve_torch(
 ) -> Solution:
     """Solve a ReLU problem by an interior point method; arguments as in :func:`convexadv.solve`.
 
-    The method needs cones with an interior: gates whose cone is {0} at this radius ("dead_gates" in the variables) or
-    flat ("flat_gates", e.g. where rows lie on the boundary of a gate) get no block. The bound prices them all the same, so
-    a gap that does not close says that a flat one is missed.
+    Gates whose cone is {0} at this radius ("dead_gates" in the variables) get no block; a proof that they are {0} gives the
+    multipliers that the bound needs of them. Cones without an interior ("flat_gates": rows on the boundary of a gate, which
+    hold each other in place) get blocks in their linear hull at radius 0. With balls, where that takes rows of radius 0
+    among others, they get none; the bound prices them all the same, so a gap that does not close says that one is missed.
 
     The method keeps all blocks in its cones' interior, drops those that the optimum cannot need, and proves that with
     their cone multipliers; ``max_iter`` counts its iterations over all components. A warm start says which blocks the
@@ -80,7 +81,7 @@ class _Run(Run):
         self.most = _MAX_ITERATIONS * len(problem.components) if max_iter is None else max_iter
         X = problem.rows.to_torch(device, torch.float64).whole()
         living = living_gates(problem)
-        self.dead, self.flat = living.dead, ~living.alive & ~living.dead
+        self.dead, self.flat = living.dead, living.flat
         known = None if warm_start is None else problem.blocks_of(network_of(warm_start))[0]
         self.components = [
             Component(problem, number, X, living, self._starting(number, known))
@@ -142,30 +143,3 @@ class _Run(Run):
             "flat_gates": self.flat,
         }
         return self.conclude(solve_time, certificate, network, variables)
-
-
-class Living(NamedTuple):
-    """What is known about the cones of the gates before a solve."""
-
-    alive: np.ndarray
-    """(P,) cones that have an interior."""
-    dead: np.ndarray
-    """(P,) cones that are proved to be {0} at this radius."""
-    inside: np.ndarray
-    """(P, D) unit vectors inside of the cones that are alive."""
-
-
-def living_gates(problem: ReLUProblem) -> Living:
-    """Gates whose cones have an interior, and a point of it.
-
-    At radius 0 a gate with no row on its boundary lies inside its own cone.
-    """
-    if not problem.robust:
-        alive = np.ones(problem.n_gates, bool)
-        for _, block in problem.rows.blocks():
-            used = (block != 0).any(1)
-            alive &= ((block[used] @ problem.gates) != 0).all(0)
-        if alive.all():
-            return Living(alive, ~alive, (problem.gates / np.linalg.norm(problem.gates, axis=0)).T)
-    interiors = cone_interiors(problem)
-    return Living(interiors.depth > 0, interiors.dead, interiors.points)

@@ -13,6 +13,8 @@ from ...problems.certificate import AtomSet, ConeMultipliers
 from ...problems.pattern_cones import into_cones
 from . import outside
 from .duals import duals_of
+from .faces import Faces
+from .living import Living
 from .method import InteriorPoint
 from .parts import Parts
 from .reserve import Reserve
@@ -71,8 +73,9 @@ class Component:
         Blocks that the working set starts from; all of them if not given.
     """
 
-    def __init__(self, problem: Any, number: int, X: Any, living: Any, start: np.ndarray | None = None):
-        self.problem, self.parts, self.alive = problem, Parts(problem, number, X), living.alive
+    def __init__(self, problem: Any, number: int, X: Any, living: Living, start: np.ndarray | None = None):
+        self.problem, self.alive = problem, living.alive
+        self.parts = Parts(problem, number, X, Faces(X, living.hulls, problem.n_gates))
         self.reserve = Reserve(self.parts, living.dead)
         self.inside = torch.as_tensor(living.inside, device=X.device)
         self.upper, self.lower, self.best = self.parts.zero, 0.0, Blocks.joined([], X.shape[1])
@@ -234,12 +237,16 @@ class Component:
             return
         self.without = outside.joined([self.without, self._multipliers(proof, leaving, tolerance)])
         self.within = self.within[~leaving]
-        method.take(self.parts.tensor(np.flatnonzero(~leaving)), self.parts.patterns)
+        method.take(self.parts.tensor(np.flatnonzero(~leaving)))
 
     def _multipliers(self, proof: Proof, chosen: np.ndarray, tolerance: float) -> outside.Multipliers:
         """Sparse multipliers of some of the blocks within."""
         problem, index = self.problem, proof.within[chosen]
         mu = proof.cone.cpu().numpy()[chosen]
+        faces = self.parts.faces
+        if faces.hulls:
+            mu = mu.copy()
+            faces.complete(self.parts.gate[index], problem.patterns, self._targets(proof, index), mu)
         tilt = proof.tilt.cpu().numpy()[chosen] if problem.robust else None
         least = 1e-3 * tolerance * problem.beta / (problem.rows.n * max(problem.rows.largest_norm(), 1e-300))
         return outside.sparse(problem, index, self.parts.gate[index], mu, tilt, least)

@@ -45,7 +45,7 @@ def duals_of(method: InteriorPoint) -> Duals:
     if method.robust:
         tilt = _tilt(method, -pulled_rho)
         pulled = pulled + pulled_rho[:, None] * tilt
-    return Duals(multipliers, points, method.cone.z, tilt, vectors + pulled)
+    return Duals(multipliers, points, method.cone.z, tilt, vectors + method.layout.within(pulled))
 
 
 def _multipliers(terms: Terms, group: LocalProgram, force: Any) -> Any:

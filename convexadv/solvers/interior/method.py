@@ -108,6 +108,7 @@ class InteriorPoint:
         norm = self.dual_norm if self.robust else None
         self.blocks, self._rho = block_program(self.v, self.beta, self.perturbed, norm, reach, strength)
         slack = _SLACK * length * float(self.blocks.a[0, 0])
+        self._vacant = slack
         self.cone = Orthant(X.new_full((count, n), slack), X.new_full((count, n), strength / (n * length)))
 
     def _forces(self) -> list[Any]:
@@ -194,6 +195,8 @@ class InteriorPoint:
             group.scale()
         d = self.X.shape[1]
         weight = self.cone.weight
+        if self.layout.vanishing is not None:
+            weight = weight.masked_fill(self.layout.vanishing, 0.0)
         outer = self._weighted_grams(weight)
         width = self.blocks.a.shape[1]
         if self.robust:
@@ -207,7 +210,7 @@ class InteriorPoint:
             )
         else:
             extra = (outer.new_zeros(1, width, width), outer.new_zeros(1, width, d), outer)
-        matrix = self.blocks.factor(self.v, extra)
+        matrix = self.layout.restricted(self.blocks.factor(self.v, extra))
         curvature = [group.factor(y) for group, y in zip(self.groups, images, strict=True)]
         self._matrices = (matrix, curvature)
         large = len(self.X) * len(self.layout.keys) * d >= _WORTH_COARSE
@@ -221,9 +224,11 @@ class InteriorPoint:
         return torch.stack([self.X.T @ (self.X * own[:, None]) for own in weight])
 
     def _residuals(self, images: list[Any]) -> tuple:
-        rho = self.blocks.a @ self._rho
+        values = self.maps.cone_values(self.v, self.blocks.a @ self._rho)
+        if self.layout.vanishing is not None:
+            values = values.masked_fill(self.layout.vanishing, self._vacant)  # an inequality that always holds
         return (
-            self.maps.cone_values(self.v, rho) - self.cone.s,
+            values - self.cone.s,
             self.blocks.residuals(self.v),
             [group.residuals(y) for group, y in zip(self.groups, images, strict=True)],
         )
@@ -254,7 +259,7 @@ class InteriorPoint:
         for group, y, residual in zip(self.groups, images, of_groups, strict=True):
             aims.append(group.aim(mu, taken(len(group.cones)), _scaled(residual, kept)))
             sides.append(group.right_side(y, aims[-1], kept))
-        side = side + self.maps.pulled(sides)
+        side = self.layout.within(side) + self.maps.pulled(sides)
         dv = self.system.solve(side)
         if self.system.coarse and not self.system.residual <= _COARSE_RESIDUAL:
             self._fine = True  # float32 no longer suffices
@@ -277,7 +282,7 @@ class InteriorPoint:
 
     def _move(self, chosen: Step, step: float) -> None:
         (dv, da, group_steps), moves = chosen.direction
-        self.v = self.v + step * dv
+        self.v = self.layout.within(self.v + step * dv)
         self.blocks.a = self.blocks.a + step * da
         for group, own in zip(self.groups, group_steps, strict=True):
             group.a = group.a + step * own
@@ -288,14 +293,14 @@ class InteriorPoint:
     def smallest_slack(self, v: Any) -> Any:
         """min over the rows of A v - r ||v||_q for vectors of the blocks, (B,)."""
         norms = gauge(v[:, self.perturbed], self.dual_norm) if self.robust else v.new_zeros(len(v))
-        return self.maps.cone_values(v, norms).amin(1)
+        values = self.maps.cone_values(v, norms)
+        if self.layout.vanishing is not None:
+            values = values.masked_fill(self.layout.vanishing, float("inf"))
+        return values.amin(1)
 
-    def take(self, kept: Any, patterns: Any) -> None:
+    def take(self, kept: Any) -> None:
         """Go on with some of the blocks."""
-        layout = self.layout
-        self.maps.layout = Layout(
-            self.X, patterns, layout.gate[kept], layout.output[kept], layout.side[kept], layout.outputs
-        )
+        self.maps.layout = self.layout.take(kept)
         self.v, self.blocks, self.cone = self.v[kept], self.blocks.take(kept), self.cone.take(kept)
 
 

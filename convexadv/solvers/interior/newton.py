@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from .faces import Faces
 from .images import Images
 from .local import cholesky
 
@@ -33,25 +34,52 @@ class Layout:
     side : (B,)
     outputs : int
         Number of outputs of the component.
+    faces : Faces
+        Linear hulls of flat cones, in which their blocks stay.
     """
 
-    def __init__(self, X: Any, patterns: Any, gate: Any, output: Any, side: Any, outputs: int):
+    def __init__(self, X: Any, patterns: Any, gate: Any, output: Any, side: Any, outputs: int, faces: Faces):
         self.X, self.gate, self.output, self.side, self.outputs = X, gate, output, side, outputs
+        self.patterns, self.faces = patterns, faces
         key = output * patterns.shape[1] + gate
         self.keys, self.slot = torch.unique(key, return_inverse=True)
         self.slot_gate, self.slot_output = self.keys % patterns.shape[1], self.keys // patterns.shape[1]
         self.active = patterns[:, self.slot_gate]
         self.signs = (2.0 * patterns[:, gate] - 1.0).T.contiguous()
+        self.span = faces.projectors(self.slot_gate)
+        self.vanishing = faces.vanishing(gate)
+        if self.vanishing is not None:
+            self.signs.masked_fill_(self.vanishing, 0.0)
         self._of_output = [torch.nonzero(self.slot_output == o)[:, 0] for o in range(outputs)]
+
+    def take(self, kept: Any) -> Layout:
+        """The layout of some of the blocks."""
+        own = (self.gate[kept], self.output[kept], self.side[kept])
+        return Layout(self.X, self.patterns, *own, self.outputs, self.faces)
 
     def slots(self, values: Any) -> Any:
         """S v: sums over the blocks of every slot with their sides, (slots, D)."""
         out = values.new_zeros(len(self.keys), values.shape[1])
-        return out.index_add_(0, self.slot, self.side[:, None] * values)
+        return self._spanned(out.index_add_(0, self.slot, self.side[:, None] * values))
 
     def blocks(self, slots: Any) -> Any:
         """S' theta, (B, D)."""
-        return self.side[:, None] * slots[self.slot]
+        return self.side[:, None] * self._spanned(slots)[self.slot]
+
+    def within(self, values: Any) -> Any:
+        """Vectors of the blocks (B, D) projected on the hulls of their cones."""
+        return values if self.span is None else (self.span[self.slot] @ values[..., None])[..., 0]
+
+    def restricted(self, matrix: Any) -> Any:
+        """Matrices of the blocks (B, D, D) on the hulls of their cones, and a multiple of one beside them."""
+        if self.span is None:
+            return matrix
+        span = self.span[self.slot]
+        beside = torch.eye(span.shape[1], dtype=span.dtype, device=span.device) - span
+        return span @ matrix @ span + matrix.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * beside
+
+    def _spanned(self, theta: Any) -> Any:
+        return theta if self.span is None else (self.span @ theta[..., None])[..., 0]
 
     def outputs_at_rows(self, theta: Any) -> Any:
         """f at the rows, (n, outputs)."""
@@ -79,6 +107,8 @@ class Layout:
     def features(self, factors: Any = None) -> Any:
         """D_k o (X L_k) for every slot, (n, slots * D); L_k is the identity without factors."""
         n, d = self.X.shape
+        if self.span is not None:
+            factors = self.span if factors is None else self.span.to(factors.dtype) @ factors
         if factors is None:
             return (self.active[:, :, None] * self.X[:, None, :]).reshape(n, -1)
         products = self.X.to(factors.dtype) @ factors.transpose(0, 1).reshape(d, -1)

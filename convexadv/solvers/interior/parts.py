@@ -14,6 +14,7 @@ from ...problems import bound
 from ...problems.blocks import Blocks
 from ...problems.bound import Atoms
 from ...problems.terms import Terms, TermSet
+from .faces import Faces
 from .images import Images
 from .maps import Maps
 from .method import InteriorPoint
@@ -29,10 +30,11 @@ class Parts:
     number : int
         Which component.
     X : tensor (n, D)
+    faces : Faces
     """
 
-    def __init__(self, problem: Any, number: int, X: Any):
-        self.problem, self.number, self.X = problem, number, X
+    def __init__(self, problem: Any, number: int, X: Any, faces: Faces):
+        self.problem, self.number, self.X, self.faces = problem, number, X, faces
         part = problem.components[number]
         self.outputs, self.gates = part.outputs, problem.n_gates
         sides, gates, outputs = np.meshgrid(
@@ -62,7 +64,7 @@ class Parts:
     def layout(self, blocks: np.ndarray) -> Layout:
         """Of a working set."""
         gate, output, side = (self.tensor(values[blocks]) for values in (self.gate, self.output, self.side))
-        return Layout(self.X, self.patterns, gate, output, side, len(self.outputs))
+        return Layout(self.X, self.patterns, gate, output, side, len(self.outputs), self.faces)
 
     def method(self, within: np.ndarray) -> InteriorPoint:
         """The method at its start on a working set."""
@@ -125,6 +127,7 @@ class Parts:
             self.tensor(outputs),
             self.tensor(np.ones(len(wanted))),
             len(self.outputs),
+            Faces(self.X, {}, self.gates),
         )
         total = self.X.new_zeros(len(wanted), self.X.shape[1])
         for terms, image, z, own in zip(self.terms, self.images, multipliers, points, strict=True):
