@@ -13,7 +13,7 @@ from benchmarks import fuzz_robustness
 from benchmarks.fuzz_cases import RANDOM, generator, random_subject
 from benchmarks.fuzz_robustness import CONTRADICTIONS, contradictions, examine
 
-SECONDS = float(os.environ.get("CONVEXADV_FUZZ_SECONDS", "60"))
+SECONDS = float(os.environ.get("CONVEXADV_FUZZ_SECONDS", "20"))
 SEED = int(os.environ.get("CONVEXADV_FUZZ_SEED", "7"))
 FEWEST = 2 * len(RANDOM)
 
