@@ -11,6 +11,7 @@ from .families import Family, Layout
 from .newton import Iterate, Part
 
 
+@np.errstate(all="ignore")
 def network_of(iterate: Iterate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Neurons of Z and Z': vectors (m, d) of squared length |alpha|, signs (m,), outputs (m,) within the component."""
     vectors, signs, outputs = [], [], []
@@ -23,6 +24,7 @@ def network_of(iterate: Iterate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.concatenate(vectors), np.concatenate(signs), np.concatenate(outputs)
 
 
+@np.errstate(all="ignore")
 def atoms_of(layout: Layout, component: int, iterate: Iterate, d: int) -> tuple[AtomSet, ...]:
     """The multipliers of an iterate as atoms, their moments as points of balls or as samples of boxes."""
     return tuple(

@@ -8,6 +8,7 @@ use with matrices).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,33 +29,35 @@ _SHORTEST = 1e-8
 def central_path(layout: Layout) -> Iterator[tuple[Iterate, float, float]]:
     """Iterates, their objectives and gaps, up to MAX_STEPS of them or until rounding ends the progress."""
     coordinates = Coordinates(len(layout.factor))
-    iterate = start(layout, coordinates)
     linear = all(family.loss.name in ("hinge", "hard") for family in layout.families)
-    for _ in range(MAX_STEPS):
-        gap = complementarity(layout, iterate)
-        yield iterate, objective(layout, iterate), gap
-        try:
-            moved = _step(layout, coordinates, iterate, gap, linear)
-        except np.linalg.LinAlgError:
-            return
-        if moved is None:
-            return
-        iterate = moved
+    with contextlib.suppress(np.linalg.LinAlgError):
+        iterate = start(layout, coordinates)
+        for _ in range(MAX_STEPS):
+            roots, gap = _Roots(layout, iterate), complementarity(layout, iterate)
+            if not np.isfinite(gap):
+                return
+            yield iterate, objective(layout, iterate), gap
+            iterate, length = _step(layout, coordinates, iterate, roots, gap, linear)
+            if not length > _SHORTEST:
+                return
 
 
-def _step(layout: Layout, coordinates: Coordinates, iterate: Iterate, gap: float, linear: bool) -> Iterate | None:
+@np.errstate(all="ignore")
+def _step(
+    layout: Layout, coordinates: Coordinates, iterate: Iterate, roots: _Roots, gap: float, linear: bool
+) -> tuple[Iterate, float]:
+    """The next iterate, and the longer one of the lengths of the step to it."""
     system, mu = System(layout, coordinates, iterate), gap / _products(layout, iterate)
-    roots = _Roots(layout, iterate)
     predicted = system.step(0.0)
     lengths = roots.lengths(predicted, 1.0, linear)
     after = complementarity(layout, iterate.moved(predicted, *lengths))
     centring = max((after / gap) ** 2, 0.5 * (1.0 - min(lengths)) ** 3)
     change = system.step(min(max(centring, _LEAST_CENTRING), 1.0) * mu, predicted)
     lengths = roots.lengths(change, _TO_EDGE, linear)
-    moved = iterate.moved(change, *lengths)
-    return moved if max(lengths) > _SHORTEST and np.isfinite(complementarity(layout, moved)) else None
+    return iterate.moved(change, *lengths), max(lengths)
 
 
+@np.errstate(all="ignore")
 def complementarity(layout: Layout, iterate: Iterate) -> float:
     """Sum of all products of variables and multipliers, the gap of feasible iterates."""
     total = float((iterate.Z * iterate.Q).sum())
@@ -63,6 +66,7 @@ def complementarity(layout: Layout, iterate: Iterate) -> float:
     return total
 
 
+@np.errstate(all="ignore")
 def objective(layout: Layout, iterate: Iterate) -> float:
     """Losses and penalty of the lifts, where they are feasible."""
     total = layout.beta * float(iterate.Z[..., -1, -1].sum())
@@ -112,6 +116,7 @@ class _Roots:
         return (found[0], found[1]) if linear else (min(found), min(found))
 
 
+@np.errstate(all="ignore")
 def _root(matrices: np.ndarray) -> np.ndarray:
     return np.linalg.inv(np.linalg.cholesky(matrices))
 

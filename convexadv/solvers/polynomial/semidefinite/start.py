@@ -12,6 +12,7 @@ _SIZE = 1.0
 """First products mu, in units of the mean multiplier: margins are of size one."""
 
 
+@np.errstate(all="ignore")
 def start(layout: Layout, coordinates: Coordinates) -> Iterate:
     """An iterate; dual feasible, and primal feasible where the multipliers have a limit.
 
