@@ -58,6 +58,14 @@ class Target(Protocol):
 class ADMM:
     """A :class:`convexadv.training.loop.Coupling`: the penalty, projections and dual updates of ADMM.
 
+    As of [CSTAR] (arXiv 2212.01957), it adds ``rho/2 ||W - Q + U||^2`` to the loss; ``updates`` times in the training Q
+    becomes the projection of W + U on what
+    the target says, and ``U <- U + (1 - exp(-pull)) (W - Q)``. ``rho = pull (1 - momentum) / (s lr)`` for s steps between two
+    projections and the mean rate lr of the training: by itself the penalty would bring W nearer to Q - U by the factor
+    exp(-pull).
+
+    To the record of an epoch it adds "primal" ``||W - Q|| / ||W||``, "dual", the relative change of Q, and "rho".
+
     Parameters
     ----------
     model : torch.nn.Module
@@ -71,7 +79,7 @@ class ADMM:
     updates : int, optional
         Projections in the whole training; by default 24, or one an epoch if there are more epochs.
     pull : (float, float)
-        Of the first and the last of them, positive.
+        That of the first and of the last projection, positive; between them it rises geometrically.
     frozen : float
         Share of the training at its end in which ranks or channels are not chosen anew.
 
@@ -170,8 +178,8 @@ class ADMM:
         for name, weight in weights.items():
             if not bool(torch.isfinite(weight).all()):
                 raise TrainingError(
-                    f"{name} is not finite at step {self.step} of ADMM; the last checkpoint is kept: try a smaller "
-                    "learning rate, or precision float32."
+                    f"{name} is not finite at step {self.step} of ADMM: try a smaller learning rate, or precision float32; "
+                    "the last checkpoint, if there is one, is kept."
                 )
         before = self.rho(self.update - 1) / self.rho(self.update)
         length = -math.expm1(-self.rho(self.update - 1) * self.interval)

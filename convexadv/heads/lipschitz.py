@@ -46,6 +46,7 @@ class LipschitzBound:
     Attributes
     ----------
     value : float
+        Units of features over units of inputs.
     layers : tuple of (str, float)
         Layers and functions with their own constants, in the order of the forward pass.
     """

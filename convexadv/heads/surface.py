@@ -27,10 +27,10 @@ class MarginSurface:
     axis : (k,)
         Steps along both directions, in radii, from -1 to 1.
     margins : (m, k, k)
-        Margins of m inputs; the first axis of the plane is the steepest direction of the margin downwards, the second a
-        random one of the same norm. Inputs are cut to the box.
+        Margins of m inputs, in the units of the scores; the first axis of the plane is the steepest direction of the
+        margin downwards, the second a random one of the same norm. Inputs are cut to the box.
     gradient_drop, random_drop : float
-        Mean fall of the margin over a tenth of the radius along each, over the inputs.
+        Mean fall of the margin over a tenth of the radius along each, over the inputs, in the units of the scores.
     flat : float
         Fraction of the inputs at which the gradient is zero.
     """
@@ -72,6 +72,11 @@ def margin_surface(
     Returns
     -------
     MarginSurface
+
+    Raises
+    ------
+    InputError
+        As :func:`convexadv.attack`.
 
     Examples
     --------
