@@ -14,7 +14,7 @@ from convexadv import FileFormatError, InputError, TrainingError
 from convexadv.model_files import build, load_model, save_model
 from convexadv.models import Normalise, PreActResNet18, ResNet18
 from convexadv.training import TRADES, Adversarial, Clean, Images, OneStep, Settings, augmentation, train
-from convexadv.training.objectives import frozen_statistics
+from convexadv.training.points import frozen_statistics
 
 SMALL = {"width": 4, "channels": 1, "side": 8, "n_classes": 3, "hidden": 8}
 
@@ -252,7 +252,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, settings, data, m
         (lambda: train(small(), images(), resume=True), "checkpoint=PATH"),
         (lambda: train(small(), images(), settings=Settings(precision="float16")), "float16 needs"),
         (lambda: train(small(), images(), checkpoint="no/such/folder/file"), "folder does not exist"),
-        (lambda: Adversarial(-1.0)(small(), images().x, images().y, torch.Generator()), "radius is -1.0"),
+        (lambda: Adversarial(-1.0)(small(), images().x, images().y, torch.Generator()), "radius=-1 is out of range"),
         (lambda: Normalise([0.0], [0.0]), "std positive"),
         (lambda: PreActResNet18(width=0), "width=0 cannot be used"),
         (lambda: build("lenet"), "no architecture"),

@@ -20,7 +20,7 @@ from ..errors import InputError
 from .admm import Weights
 from .budget import MEASURES, limit_of
 from .channel_graph import ChannelGraph, channel_graph
-from .counting import count, parameters_of
+from .counting import checked_shape, count, parameters_of
 from .sizes import remember, set_sizes, sizes_of
 
 _LEAST = 1e-12
@@ -107,9 +107,9 @@ class Channels:
         measure: str = "parameters",
         uniform: bool = False,
     ):
-        if measure not in MEASURES:
+        if not isinstance(measure, str) or measure not in MEASURES:
             raise InputError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}.")
-        self.input_shape, self.ratio, self.budget, self.measure = tuple(input_shape), ratio, budget, measure
+        self.input_shape, self.ratio, self.budget, self.measure = checked_shape(input_shape), ratio, budget, measure
         self.uniform = uniform
         self.masks: Masks = []
         self._graph: ChannelGraph | None = None

@@ -13,6 +13,7 @@ from torch import nn
 
 from .._checks import number
 from ..errors import InputError, needs_checkpoint
+from ..robustness.arguments import sides
 from ..training import TRADES, Adversarial, Clean, History, Images, OneStep, Settings, train
 from ..training.data import Augmentation
 from ..training.objectives import Objective
@@ -21,7 +22,7 @@ from .calibration import calibrate
 from .channel_pruning import Channels, remove_channels
 from .convert import factorise_model
 from .report import CompressionReport, compression_report
-from .targets import LowRank
+from .targets import LowRank, names
 
 _LOGGER = logging.getLogger(__name__)
 RATIO = 16.0
@@ -161,7 +162,9 @@ def compress(
     objective = _objective(attack, radius, bounds)
     if not callable(attack) and attack != "clean" and bounds is not None:
         _check_inside(images, bounds)
-    settings = settings or Settings(learning_rate=0.05)
+    settings = Settings(learning_rate=0.05) if settings is None else settings
+    if not isinstance(settings, Settings):
+        raise InputError(f"settings is a {type(settings).__name__}; convexadv.training.Settings are needed.")
     _check_epochs(epochs)
     if resume and checkpoint is None:
         raise needs_checkpoint()
@@ -226,11 +229,11 @@ class _Stages:
 
 
 def _target(method: str, limits: dict[str, Any], shape: tuple[int, ...], keep: Iterable[str]) -> LowRank | Channels:
-    if method in RANKS:
+    if isinstance(method, str) and method in RANKS:
         return LowRank(**limits, input_shape=shape, method=RANKS[method], keep=keep)
-    if method not in CHANNELS:
+    if not isinstance(method, str) or method not in CHANNELS:
         raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
-    if tuple(keep):
+    if names("keep", keep):
         raise InputError(
             f"keep is for ranks, and method={method!r} removes channels, which layers share; leave keep out."
         )
@@ -253,7 +256,7 @@ def _objective(attack: Any, radius: float, bounds: tuple[float, float] | None) -
         "trades": lambda: TRADES(radius, bounds=bounds),
         "clean": Clean,
     }
-    if attack not in choices:
+    if not isinstance(attack, str) or attack not in choices:
         raise InputError(f"attack must be one of {', '.join(ATTACKS)} or an objective, got {attack!r}.")
     radius = number("radius", radius)
     return choices[attack]()
@@ -270,9 +273,10 @@ def _images(data: Any) -> Images:
 def _check_inside(images: Images, bounds: tuple[float, float]) -> None:
     """Raise InputError for inputs that the attack would move into the box before anything else."""
     low, high = images.x.min(), images.x.max()
-    if low < low.new_tensor(bounds[0]) or high > high.new_tensor(bounds[1]):
+    left, right = (float(side) for side in sides(bounds))
+    if low < low.new_tensor(left) or high > high.new_tensor(right):
         raise InputError(
-            f"the inputs go from {low:g} to {high:g}, beyond the bounds {bounds[0]:g} and {bounds[1]:g}; bounds that hold "
+            f"the inputs go from {low:g} to {high:g}, beyond the bounds {left:g} and {right:g}; bounds that hold "
             "them all are needed."
         )
 

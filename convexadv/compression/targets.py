@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from ..errors import InputError
 from .admm import Weights
 from .budget import Allocation, allocate
 from .spectrum import factorable, spectra
@@ -44,7 +45,7 @@ class LowRank:
         method: str = "dynamic",
         keep: Iterable[str] = (),
     ):
-        self.keep = (keep,) if isinstance(keep, str) else tuple(keep)
+        self.keep = names("keep", keep)
         self.input_shape = input_shape
         self.settings: dict[str, Any] = {"ratio": ratio, "budget": budget, "measure": measure, "method": method}
         self.allocation: Allocation | None = None
@@ -127,6 +128,33 @@ class LowRank:
             Of :meth:`state_dict`.
         """
         self.ranks, self.groups, self.allocation = dict(state["ranks"]), dict(state["groups"]), None
+
+
+def names(argument: str, values: Any) -> tuple[str, ...]:
+    """Names of layers out of one name or several.
+
+    Parameters
+    ----------
+    argument : str
+        What they are called in an error.
+    values : str or iterable of str
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    InputError
+        If they are something else.
+    """
+    try:
+        found = (values,) if isinstance(values, str) else tuple(values)
+    except TypeError:
+        found = (None,)
+    if not all(isinstance(each, str) for each in found):
+        raise InputError(f"{argument}={values!r} cannot be used; names of layers are needed.")
+    return found
 
 
 def _joined(name: str) -> str:

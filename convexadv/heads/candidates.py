@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._checks import number
+from .._checks import choice, number
 from ..datasets import Scaling
 from ..errors import InputError
 from ..networks import Network
@@ -53,8 +53,7 @@ class Grid:
     @classmethod
     def of(cls, head: Any, radius: Any, beta: Any, n_gates: Any, options: dict[str, Any]) -> Grid:
         """Check the settings; every one may be a number or a sequence."""
-        if head not in KINDS:
-            raise InputError(f"head={head!r} is unknown; choose one of {', '.join(map(repr, KINDS))}.")
+        choice("head", head, tuple(KINDS))
         if head == "polynomial" and n_gates is not None:
             raise InputError(
                 "n_gates is a setting of ReLU and gated ReLU heads; a polynomial head has no gates: leave it out."
@@ -185,7 +184,8 @@ def _part(certificate: OptimalityCertificate, component: int) -> OptimalityCerti
 
 
 def _several(name: str, value: Any, low: float) -> list[float]:
-    values: Sequence[Any] = [value] if np.ndim(value) == 0 else list(value)
+    single = isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0
+    values: Sequence[Any] = [value] if single else list(value)
     if not len(values):
         raise InputError(f"{name} is empty; one or more values are needed.")
     return [number(name, entry, low) for entry in values]

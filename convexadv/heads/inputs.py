@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._arrays import is_tensor, to_numpy
+from .._arrays import check_dense, is_tensor, plain_array, to_numpy
 from ..errors import InputError
+from ..networks.labels import as_labels
 
 _READ = 1024
 
@@ -59,7 +60,9 @@ class _Arrays(Inputs):
         if is_tensor(self.X):
             block = self.X[torch.as_tensor(np.asarray(numbers), device=self.X.device)].detach().cpu()
         else:
-            block = torch.from_numpy(np.array(self.X[np.asarray(numbers)]))
+            rows = self.X[np.asarray(numbers)]
+            native = np.dtype(np.float64) if rows.dtype.itemsize > 8 else rows.dtype.newbyteorder("=")
+            block = torch.from_numpy(np.array(rows, native))
         return _floating(block)
 
 
@@ -71,7 +74,7 @@ class _Data(Inputs):
         labels = [to_numpy(self._pair(number)[1]) for number in range(len(dataset))]
         if any(label.ndim for label in labels):
             raise InputError(f"the labels of the data have shape {labels[0].shape}; one label an input is needed.")
-        self.y = np.array([label.item() for label in labels])
+        self.y = as_labels([label.item() for label in labels], "the labels of the data")
 
     def _pair(self, number: int) -> Any:
         item = self.dataset[number]
@@ -119,8 +122,8 @@ def inputs_of(data: Any, name: str = "data") -> Inputs:
     if isinstance(data, torch.utils.data.DataLoader):
         data = data.dataset
     if isinstance(data, (tuple, list)) and len(data) == 2:
-        X = data[0] if hasattr(data[0], "shape") else np.asarray(data[0])
-        found: Inputs = _Arrays(X, to_numpy(data[1]))
+        X = _plain(data[0], f"the inputs of {name}")
+        found: Inputs = _Arrays(X, as_labels(data[1], f"the labels of {name}"))
         if X.ndim < 2 or found.y.shape != (len(X),):
             raise InputError(
                 f"{name} has inputs of shape {tuple(X.shape)} and labels of shape {found.y.shape}; (n, ...) and (n,) are "
@@ -133,6 +136,17 @@ def inputs_of(data: Any, name: str = "data") -> Inputs:
     if not len(found):
         raise InputError(f"{name} is empty; at least one input is needed.")
     return found
+
+
+def _plain(X: Any, name: str) -> Any:
+    """Dense numbers as an array, a memory map too, or a tensor."""
+    if is_tensor(X):
+        check_dense(X)
+        return X
+    array = plain_array(X, name)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} hold values of type {array.dtype}; numbers are needed.")
+    return array
 
 
 def _floating(block: torch.Tensor) -> torch.Tensor:

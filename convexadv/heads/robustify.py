@@ -13,7 +13,7 @@ import torch
 from .._checks import choice, number, positive_integer
 from ..errors import InputError
 from ..networks import Network
-from ..robustness.arguments import device_of
+from ..robustness.arguments import device_of, seed, sides
 from ..solvers import Solution
 from ._clock import Clock
 from .candidates import Grid, gaps_of_classes
@@ -21,6 +21,7 @@ from .headed import HeadedModel
 from .inputs import inputs_of
 from .perturbed import InputAttack
 from .report import HeadReport
+from .report_words import SCALINGS, ball_in_words, sizes_of
 from .selection import Judge
 from .setup import Setup
 from .training_rows import Sources, head_rows
@@ -213,68 +214,76 @@ def robustify(
     >>> made.report.gap <= 1e-3, len(made.report.candidates)
     (True, 2)
     """
-    options: dict[str, Any] = {
-        "loss": loss,
-        "norm": norm,
-        "multiclass": choice("multiclass", multiclass, ("ovr", "joint")),
-    }
-    if head != "polynomial":
-        options |= {
-            "fit_intercept": fit_intercept,
-            "random_state": random_state,
-            "gate_kind": "gaussian" if gate_kind is None else gate_kind,
-        }
-    elif gate_kind is not None:
-        raise InputError(f"gate_kind={gate_kind!r} is a setting of ReLU and gated ReLU heads; leave it out.")
-    if loss == "squared":
-        raise InputError('loss="squared" is for real targets; a head needs "hinge", "squared_hinge" or "logistic".')
+    number_of_seed = seed(random_state)
+    options = _problem_options(head, loss, norm, multiclass, fit_intercept, gate_kind, number_of_seed)
     grid = Grid.of(head, radius, beta, n_gates, options)
-    attack = None
-    if attack_radius is not None:
-        steps, starts = (
-            positive_integer("attack_steps", attack_steps),
-            positive_integer("attack_restarts", attack_restarts),
-        )
-        size, method = number("attack_radius", attack_radius), choice("attack_method", attack_method, METHODS)
-        attack = InputAttack(size, attack_norm, bounds, method, steps, starts, random_state, batch_size)
+    attack = _attack(
+        attack_radius, attack_norm, bounds, attack_method, attack_steps, attack_restarts, number_of_seed, batch_size
+    )
     _check(grid, ball, extra, validation, attack)
+    solve_options = {"tol": number("tol", tol), "time_limit": time_limit, "device": _device(device, model)}
     clock = Clock()
-    setup = Setup.of(model, inputs_of(data), at, validation, rows, random_state)
-    sources = Sources(model, setup, attack, augment, batch_size, cache, random_state, clock)
+    setup = Setup.of(model, inputs_of(data), at, validation, rows, number_of_seed)
+    sources = Sources(model, setup, attack, augment, batch_size, cache, number_of_seed, clock)
     X, y, units, axes = head_rows(sources, head, ball, extra, scaling)
     judge = Judge(setup.validation, setup.validation_y, attack)
     with clock("selection"):
         before = judge.accuracies(model)
-    solve_options = {"tol": number("tol", tol), "time_limit": time_limit, "device": _device(device, model)}
     found, table = trials(grid, X, y, units, axes, setup.headed, judge, clock, solve_options)
-    chosen = best(table)
-    candidate = found[chosen]
+    candidate, chosen = found[best(table)], table[best(table)]
     network = _labelled(candidate.head, setup.classes, model)
     setup.headed.set_head(network)
     report = HeadReport(
         head=head,
         tap=str(setup.tap),
         tail=setup.headed.backbone.note,
-        sizes=_sizes(setup, sources, X, network),
-        scaling=_SCALINGS[scaling],
-        ball=_ball(ball, norm, attack),
-        chosen=table[chosen],
+        sizes=sizes_of(setup, len(sources.y), X.shape[0], network.n_neurons),
+        scaling=SCALINGS[scaling],
+        ball=ball_in_words(ball, norm, attack),
+        chosen=chosen,
         candidates=table,
         gap=candidate.point.solution.gap,
         class_gaps=gaps_of_classes(candidate.point),
         attack=None if attack is None else attack.to_dict(),
         before=before,
-        after={name: table[chosen][name] for name in ("clean", "attacked")},
+        after={name: chosen[name] for name in ("clean", "attacked")},
         seconds=clock.seconds(),
     )
     return Robustified(setup.headed, network, report, candidate.point.problem, candidate.point.solution)
 
 
-_SCALINGS = {
-    "standard": "mean 0, equal deviations, root mean square norm 1",
-    "norm": "mean 0, one factor, root mean square norm 1",
-    None: "none",
-}
+def _problem_options(
+    head: Any, loss: Any, norm: Any, multiclass: Any, fit_intercept: Any, gate_kind: Any, random_state: int
+) -> dict[str, Any]:
+    """Arguments of the training problem that are the same for all candidates."""
+    if isinstance(loss, str) and loss == "squared":
+        raise InputError('loss="squared" is for real targets; a head needs "hinge", "squared_hinge" or "logistic".')
+    options = {"loss": loss, "norm": norm, "multiclass": choice("multiclass", multiclass, ("ovr", "joint"))}
+    if isinstance(head, str) and head == "polynomial":
+        if gate_kind is not None:
+            raise InputError(f"gate_kind={gate_kind!r} is a setting of ReLU and gated ReLU heads; leave it out.")
+        return options
+    gates = {"random_state": random_state, "gate_kind": "gaussian" if gate_kind is None else gate_kind}
+    return {**options, "fit_intercept": fit_intercept, **gates}
+
+
+def _attack(
+    radius: Any, norm: Any, bounds: Any, method: Any, steps: Any, restarts: Any, random_state: int, batch_size: Any
+) -> InputAttack | None:
+    """The attack on inputs, if there is one."""
+    size = positive_integer("batch_size", batch_size)
+    if radius is None:
+        return None
+    return InputAttack(
+        number("attack_radius", radius),
+        choice("attack_norm", norm, ("linf", "l2", "l1")),
+        None if bounds is None else sides(bounds),
+        choice("attack_method", method, METHODS),
+        positive_integer("attack_steps", steps),
+        positive_integer("attack_restarts", restarts),
+        random_state,
+        size,
+    )
 
 
 def _check(grid: Grid, ball: Any, extra: Any, validation: Any, attack: InputAttack | None) -> None:
@@ -300,27 +309,6 @@ def _labelled(network: Network | None, classes: np.ndarray, model: torch.nn.Modu
     if own is None or (np.sort(classes) == classes).all():
         network.classes = classes
     return network
-
-
-def _sizes(setup: Setup, sources: Sources, X: Any, network: Network) -> dict[str, int]:
-    return {
-        "features": setup.tap.n_features,
-        "classes": len(setup.classes),
-        "available_rows": len(setup.training),
-        "training_rows": len(sources.y),
-        "extra_rows": X.shape[0] - len(sources.y),
-        "validation_rows": 0 if setup.validation is None else len(setup.validation),
-        "neurons": network.n_neurons,
-    }
-
-
-def _ball(ball: str, norm: str, attack: InputAttack | None) -> str:
-    if ball == "sphere" or attack is None:
-        return f"{norm}, radius in units of the scaled features"
-    return (
-        f"{norm}, axes as features move under {attack.norm} attacks of {attack.radius:g}; radius 1 is the root mean square "
-        "movement"
-    )
 
 
 def _device(device: str | None, model: torch.nn.Module) -> str | None:

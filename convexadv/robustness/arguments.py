@@ -20,6 +20,8 @@ def float_rows(X: Array) -> torch.Tensor:
     """Copy the inputs to a finite floating tensor; integers become float64."""
     if is_tensor(X):
         check_dense(X)
+        if X.is_complex():
+            raise InputError(f"X must hold real numbers, got dtype {X.dtype}.")
     else:
         X = plain_array(X, "X")
         if X.dtype.kind not in "biuf":
@@ -37,13 +39,37 @@ def float_rows(X: Array) -> torch.Tensor:
 
 def sides_of(bounds: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Both sides of a box of inputs of some shape, flat and of their own memory."""
+    both = sides(bounds)
     try:
-        low, high = (np.broadcast_to(to_numpy(side, np.float64), shape).reshape(-1).copy() for side in bounds)
-    except (TypeError, ValueError) as error:
+        low, high = (np.broadcast_to(side, shape).reshape(-1).copy() for side in both)
+    except ValueError as error:
         raise InputError(f"bounds must be (low, high), numbers or arrays of shape {shape}.") from error
-    if not (low <= high).all():
+    return low, high
+
+
+def sides(bounds: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides of a box as arrays, low not above high."""
+    try:
+        low, high = (to_numpy(side, np.float64) for side in bounds)
+        ordered = bool((low <= high).all())
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError("bounds must be (low, high), numbers or arrays of the shape of an input.") from error
+    if not ordered:
         raise InputError("bounds must have low <= high in every entry, and no NaN.")
     return low, high
+
+
+def seed(random_state: Any) -> int:
+    """The seed of torch's generators and of NumPy's."""
+    if (
+        isinstance(random_state, bool)
+        or not isinstance(random_state, int | np.integer)
+        or not 0 <= random_state < 2**62
+    ):
+        raise InputError(
+            f"random_state={random_state!r} cannot be used; a whole number of 0 or more, below 2^62, is needed."
+        )
+    return int(random_state)
 
 
 def box(bounds: Any, flat: torch.Tensor, shape: tuple[int, ...]) -> tuple[torch.Tensor | None, torch.Tensor | None]:

@@ -15,7 +15,7 @@ from ..balls import check_norm
 from ..errors import InputError
 from ..networks.network import class_margins
 from ..rows import whole
-from .arguments import Scorer, box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer
+from .arguments import Scorer, box, classes_of, device_of, evaluation_mode, float_rows, positions, scorer, seed
 from .attacks import AttackResult
 from .goals import decision
 from .pgd import Neighbourhood, better
@@ -80,7 +80,7 @@ def foolbox_attack(
     check_norm(norm, ("linf", "l2", "l1"))
     foolbox = _foolbox()
     method = _method(foolbox, attack, norm)
-    repeats = positive_integer("restarts", restarts)
+    repeats, number = positive_integer("restarts", restarts), seed(random_state)
     X = whole(X)
     rows = float_rows(X)
     n, shape = len(rows), tuple(rows.shape[1:])
@@ -100,7 +100,7 @@ def foolbox_attack(
         model = foolbox.PyTorchModel(view.eval(), bounds=(0.0, 1.0), device=device)
         points = ball.rows.clone()
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(random_state)
+            torch.manual_seed(number)
             for value in torch.unique(ball.radius[right & (ball.radius > 0)]).tolist():
                 todo = torch.nonzero(right & (ball.radius == value))[:, 0]
                 part, best, merit = ball[todo], ball.rows[todo], None

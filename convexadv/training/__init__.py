@@ -2,7 +2,8 @@
 
 from .data import Images, augmentation
 from .loop import History, train
-from .objectives import TRADES, Adversarial, Clean, Mixed, OneStep
+from .objectives import TRADES, Clean, Mixed
+from .points import Adversarial, OneStep
 from .settings import Settings
 from .tuning import tune
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .._arrays import check_dense, plain_array
 from ..errors import InputError
 
 Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -57,8 +58,9 @@ class Images:
         InputError
             If the lengths differ, there is no row, a value is not finite or a label is no class number.
         """
-        x = torch.as_tensor(np.ascontiguousarray(X) if isinstance(X, np.ndarray) else X).float()
-        labels = torch.as_tensor(np.asarray(y) if not torch.is_tensor(y) else y)
+        x, labels = _tensor(X, "X", "biuf").float(), _tensor(y, "y", "biufc")
+        if not x.ndim:
+            raise InputError("X is a single value; inputs of shape (n, ...) are needed.")
         if labels.ndim != 1 or len(x) != len(labels) or not len(x):
             raise InputError(
                 f"X holds {len(x)} inputs, y has shape {tuple(labels.shape)}; one label an input is needed."
@@ -126,6 +128,23 @@ class Images:
         int
         """
         return max(1, len(self) // size)
+
+
+def _tensor(values: Any, name: str, kinds: str) -> torch.Tensor:
+    """Values as a dense tensor, without a copy where none is needed."""
+    if isinstance(values, torch.Tensor):
+        check_dense(values)
+        if values.is_complex():
+            raise InputError(f"{name} holds complex numbers; real ones are needed.")
+        return values.detach()
+    array = plain_array(values, name)
+    if array.dtype.kind not in kinds:
+        raise InputError(f"{name} holds values of type {array.dtype}; numbers are needed.")
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # infinite values are refused
+            array = array.astype(np.float32, copy=False)
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def augmentation(name: str | None, padding: int = 4) -> Augmentation | None:

@@ -15,9 +15,11 @@ import torch
 from torch import nn
 
 from ..errors import InputError, TrainingError, needs_checkpoint, reason
+from ..robustness.arguments import evaluation_mode
 from .checkpoint import Checkpoint
 from .data import Augmentation, Images
-from .objectives import Clean, Objective, frozen_statistics
+from .objectives import Clean, Objective
+from .points import frozen_statistics
 from .settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
@@ -114,7 +116,12 @@ def train(
     >>> len(history), history[-1]["loss"] < history[0]["loss"]
     (5, True)
     """
-    run = _Run(model, images, objective or Clean(), settings or Settings(), augment, coupling)
+    settings = Settings() if settings is None else settings
+    if not isinstance(settings, Settings) or not isinstance(images, Images):
+        raise InputError(
+            f"images is a {type(images).__name__} and settings a {type(settings).__name__}; Images and Settings are needed."
+        )
+    run = _Run(model, images, Clean() if objective is None else objective, settings, augment, coupling)
     saved = None if checkpoint is None else Checkpoint(checkpoint, run.facts(), checkpoint_every, resume)
     if saved is None and resume:
         raise needs_checkpoint()
@@ -153,6 +160,7 @@ class _Run:
         self.device = self.parameters[0].device
         if settings.precision == "float16" and (self.device.type != "cuda" or settings.sharpness > 0):
             raise InputError("float16 needs a model on a GPU and sharpness 0; bfloat16 works everywhere.")
+        _check_fit(model, images, self.device)
         if images.x.ndim == 4:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.SGD(
@@ -174,6 +182,7 @@ class _Run:
             record = self._record()
             if callback is not None and callback(record):
                 break
+        self._require_finite_weights()
         if saved is not None:
             self._save(saved)
 
@@ -221,7 +230,14 @@ class _Run:
         rate = self.settings.rate(self.epoch * self.batches + number, self.settings.epochs * self.batches)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss = self._gradient(x, y, generator)
+        try:
+            loss = self._gradient(x, y, generator)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"a batch norm cannot normalise {len(x)} value(s) a channel; larger batches are needed."
+            ) from error
         if self.settings.sharpness > 0:
             self._sharpened(x, y, generator)
         if self.coupling is not None:
@@ -263,13 +279,16 @@ class _Run:
                 "the last checkpoint is kept: try a smaller learning rate, or precision float32."
             )
 
-    def _save(self, saved: Checkpoint) -> None:
-        self._require_finite()
+    def _require_finite_weights(self) -> None:
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
             raise TrainingError(
-                f"a weight is not finite in epoch {self.epoch + 1}; the last checkpoint is kept: "
+                f"a weight is not finite after {self.epoch} epochs and {self.batch} steps; the last checkpoint is kept: "
                 "try a smaller learning rate, or precision float32."
             )
+
+    def _save(self, saved: Checkpoint) -> None:
+        self._require_finite()
+        self._require_finite_weights()
         saved.save(
             {
                 "model": self.model.state_dict(),
@@ -313,6 +332,23 @@ class _Run:
         """Seed of a step, or of the order of the epoch."""
         text = f"{self.settings.random_state} {self.epoch} {number}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+def _check_fit(model: nn.Module, images: Images, device: torch.device) -> None:
+    """Raise InputError where the model does not take the inputs, or has too few scores for the labels."""
+    shape = tuple(images.x.shape[1:])
+    try:
+        with evaluation_mode(model), torch.no_grad():
+            scores = model(images.x[:1].to(device))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"the model does not take inputs of shape {shape}: {reason(error)}; inputs that it takes are needed."
+        ) from error
+    if isinstance(scores, torch.Tensor) and scores.ndim == 2 and scores.shape[1] < images.n_classes:
+        raise InputError(
+            f"the model gives {scores.shape[1]} scores, and y holds the class number {images.n_classes - 1}; one score a "
+            "class is needed."
+        )
 
 
 def _to_training_mode(model: nn.Module) -> None:

@@ -1,17 +1,17 @@
-"""What a step of training makes smaller: the loss of the inputs as they are, or of attacked ones."""
+"""What a step of training makes smaller: the loss of the inputs as they are, of attacked ones, or of both."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 
+from .._checks import number, positive_integer
 from ..errors import InputError
-from ..robustness.pgd import Neighbourhood, projected_gradient
+from ..robustness.pgd import projected_gradient
+from .points import AtPoints, as_floats, check_ball, frozen_statistics, neighbourhood
 
 
 class Objective(Protocol):
@@ -33,6 +33,11 @@ class Clean:
     smoothing : float
         Share of every label that is spread over all classes, in [0, 1).
 
+    Raises
+    ------
+    InputError
+        If a value is outside its range.
+
     Examples
     --------
     >>> import torch
@@ -44,146 +49,16 @@ class Clean:
 
     smoothing: float = 0.0
 
+    def __post_init__(self) -> None:
+        as_floats(self, "smoothing")
+        if not self.smoothing < 1.0:
+            raise InputError(f"smoothing={self.smoothing:g} leaves nothing of a label; a share below 1 is needed.")
+
     def __call__(
         self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
         """Mean cross-entropy."""
         return F.cross_entropy(model(x), y, label_smoothing=self.smoothing)
-
-
-class AtPoints:
-    """Cross-entropy at the points of an attack; a subclass says which."""
-
-    def points(
-        self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
-        """Attack a batch, (n, ...) as the inputs."""
-        raise NotImplementedError
-
-    def __call__(
-        self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
-        """Mean cross-entropy of attacked inputs."""
-        return F.cross_entropy(model(self.points(model, x, y, generator)), y)
-
-
-@dataclass(frozen=True)
-class Adversarial(AtPoints):
-    """Cross-entropy at the last point of projected gradient ascent (Madry et al., ICLR 2018, arXiv 1706.06083).
-
-    Attributes
-    ----------
-    radius : float
-        Of the balls, in the units of the inputs.
-    norm : "linf", "l2" or "l1"
-    steps : int
-    step_size : float, optional
-        By default 2.5 radius / steps, and at most the radius.
-    bounds : tuple (low, high) or None
-        Box of the inputs.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from convexadv.training import Adversarial, Clean
-    >>> model, x, y = torch.nn.Linear(2, 2), torch.full((3, 2), 0.5), torch.tensor([0, 1, 1])
-    >>> attacked = Adversarial(0.1, steps=3)(model, x, y, torch.Generator())
-    >>> bool(attacked > Clean()(model, x, y, torch.Generator()))
-    True
-    """
-
-    radius: float
-    norm: str = "linf"
-    steps: int = 10
-    step_size: float | None = None
-    bounds: tuple[float, float] | None = (0.0, 1.0)
-
-    def points(
-        self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
-        """Attack a batch from random starts.
-
-        Parameters
-        ----------
-        model : torch.nn.Module
-        x : tensor (n, ...)
-        y : tensor (n,)
-        generator : torch.Generator
-
-        Returns
-        -------
-        tensor (n, ...)
-        """
-        step = min(self.radius, 2.5 * self.radius / self.steps) if self.step_size is None else self.step_size
-        ball = neighbourhood(x, self.radius, self.norm, self.bounds)
-
-        with frozen_statistics(model):
-            start = ball.sample(generator)
-            return _ascended(model, x, y, start, ball.project, ball.steepest, [step] * self.steps)
-
-
-@dataclass(frozen=True)
-class OneStep(AtPoints):
-    """Cross-entropy after one step of ascent from a random start: as cheap as two clean steps.
-
-    With ``noise=1`` the start is uniform in the ball and the point is projected on it (Wong et al., ICLR 2020, arXiv
-    2001.03994); with ``noise=2`` it is uniform in a ball of twice the radius and nothing is projected but on the box
-    (N-FGSM, de Jorge et al., NeurIPS 2022, arXiv 2202.01181), which keeps from the collapse of one-step training.
-
-    Attributes
-    ----------
-    radius : float
-        Of the linf balls, in the units of the inputs.
-    noise : float
-        Radius of the random start in units of ``radius``; above 1 the point may leave the ball.
-    step : float, optional
-        Length of the step in units of ``radius``: by default 1.25 with a start in the ball and 1 outside it.
-    bounds : tuple (low, high) or None
-        Box of the inputs.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from convexadv.training import OneStep
-    >>> model, x, y = torch.nn.Linear(2, 2), torch.full((3, 2), 0.5), torch.tensor([0, 1, 1])
-    >>> OneStep(0.1)(model, x, y, torch.Generator()).shape
-    torch.Size([])
-    """
-
-    radius: float
-    noise: float = 2.0
-    step: float | None = None
-    bounds: tuple[float, float] | None = (0.0, 1.0)
-
-    def points(
-        self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
-        """Attack a batch by one step.
-
-        Parameters
-        ----------
-        model : torch.nn.Module
-        x : tensor (n, ...)
-        y : tensor (n,)
-        generator : torch.Generator
-
-        Returns
-        -------
-        tensor (n, ...)
-        """
-        inside = self.noise <= 1.0
-        step = (1.25 if inside else 1.0) if self.step is None else self.step
-        ball = neighbourhood(x, self.radius, "linf", self.bounds)
-        uniform = 2.0 * torch.rand(ball.rows.shape, generator=generator).to(x.device, x.dtype) - 1.0
-        start = ball.rows + self.noise * self.radius * uniform
-
-        def project(points: torch.Tensor) -> torch.Tensor:
-            if inside:
-                return ball.project(points)
-            return points if self.bounds is None else points.clamp(*self.bounds)
-
-        with frozen_statistics(model):
-            return _ascended(model, x, y, start, project, ball.steepest, [step * self.radius])
 
 
 @dataclass(frozen=True)
@@ -217,8 +92,10 @@ class Mixed:
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.share <= 1.0:
-            raise InputError(f"share is {self.share!r}; the share of the clean loss must lie between 0 and 1.")
+        number("share", self.share, 0.0, 1.0)
+        as_floats(self, "share")
+        if not isinstance(self.attacked, AtPoints):
+            raise InputError(f"a {type(self.attacked).__name__} was given; Adversarial or OneStep is needed.")
 
     def __call__(
         self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
@@ -246,6 +123,11 @@ class TRADES:
     bounds : tuple (low, high) or None
         Box of the inputs.
 
+    Raises
+    ------
+    InputError
+        If a value is outside its range.
+
     Examples
     --------
     >>> import torch
@@ -260,6 +142,11 @@ class TRADES:
     norm: str = "linf"
     steps: int = 10
     bounds: tuple[float, float] | None = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        check_ball(self.norm, self.bounds)
+        positive_integer("steps", self.steps)
+        as_floats(self, "radius", "beta")
 
     def __call__(
         self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
@@ -283,69 +170,6 @@ class TRADES:
         attacked = F.log_softmax(model(points.view(x.shape)).float(), dim=1)
         apart = F.kl_div(attacked, F.log_softmax(clean, dim=1), reduction="batchmean", log_target=True)
         return F.cross_entropy(clean, y) + self.beta * apart
-
-
-def neighbourhood(x: torch.Tensor, radius: float, norm: str, bounds: tuple[float, float] | None) -> Neighbourhood:
-    """Balls around the inputs of a batch, cut by the box.
-
-    Parameters
-    ----------
-    x : tensor (n, ...)
-    radius : float
-    norm : "linf", "l2" or "l1"
-    bounds : tuple (low, high) or None
-
-    Returns
-    -------
-    Neighbourhood
-        Of rows (n, d).
-
-    Raises
-    ------
-    InputError
-        If the radius is negative or not finite.
-    """
-    if not 0.0 <= radius < float("inf"):
-        raise InputError(f"radius is {radius!r}; a finite number of zero or more is needed.")
-    rows = x.detach().reshape(len(x), -1)
-    low, high = (None, None) if bounds is None else (rows.new_full(rows.shape[1:], float(value)) for value in bounds)
-    return Neighbourhood(rows, rows.new_full((len(rows),), radius), norm, low, high)
-
-
-def _ascended(
-    model: torch.nn.Module,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    start: Any,
-    project: Any,
-    steepest: Any,
-    steps: list[float],
-) -> torch.Tensor:
-    """Last point of ascent on the cross-entropy, in the shape of the inputs."""
-
-    def loss(points: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(model(points.view(x.shape)), y, reduction="none")
-
-    return projected_gradient(loss, start, project, steepest, steps, keep="last").view(x.shape)
-
-
-@contextmanager
-def frozen_statistics(model: torch.nn.Module) -> Iterator[None]:
-    """Keep the running statistics of batch norms as they are, though batches are normalised by their own.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-    """
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
-    tracking = [norm.track_running_stats for norm in norms]
-    for norm in norms:
-        norm.track_running_stats = norm.track_running_stats and not norm.training
-    try:
-        yield
-    finally:
-        for norm, tracks in zip(norms, tracking, strict=True):
-            norm.track_running_stats = tracks
 
 
 def _normal(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
