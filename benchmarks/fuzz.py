@@ -1,7 +1,7 @@
 """Random hostile cases for every part of the package: ``python -m benchmarks.fuzz --cases 1000000 --solves 20000``.
 
 Groups of draws (their modules say what is checked): oracles, margins, certificates, validation, files, attacks, exports,
-objects, estimators, writers, checkpoints, solves.
+objects, estimators, writers, checkpoints, deep, solves.
 A draw is a number of cases from one generator of random numbers, made from group, seed and number of the draw, so that it
 repeats by itself: ``--repeat GROUP NUMBER``. A failure is an exception that is no error of the package, a draw that takes
 longer than its limit, or anything that the group says must not be. The record is written after every minute;
@@ -45,6 +45,7 @@ SHARES = {
     "estimators": 0.003,
     "writers": 0.001,
     "checkpoints": 0.001,
+    "deep": 0.002,
     "solves": 0.0,
 }
 """Groups, and their shares of the cheap cases; solves have a count of their own."""

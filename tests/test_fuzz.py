@@ -25,7 +25,7 @@ from convexadv.verification import pack, unpack
 
 TINY = 5e-324
 DRAWS = {"oracles": 28, "margins": 21, "certificates": 3, "validation": 30, "files": 11, "attacks": 2, "solves": 21}
-DRAWS |= {"exports": 18, "objects": 16, "estimators": 30, "writers": 15, "checkpoints": 9}
+DRAWS |= {"exports": 18, "objects": 16, "estimators": 30, "writers": 15, "checkpoints": 9, "deep": 24}
 MENDED_LATER = {"checkpoints": {"solves"}}
 """Kinds of draws that still find something."""
 
