@@ -82,9 +82,10 @@ class ConvexEstimator(BaseEstimator):
         self.solution_, self.network_, self.gap_ = solution, solution.network, float(solution.gap)
         self.n_iter_ = max(1, len(solution.history))
         if not solution.status.ok:
+            why = _advice(solution.status)
             warnings.warn(
                 f"{type(self).__name__} is not certified to tol={float(self.tol):g} (gap {self.gap_:.1e}, status "
-                f"{solution.status}): {_advice(solution.status)}",
+                f"{solution.status}): {why}",
                 ConvergenceWarning,
                 stacklevel=4,
             )
