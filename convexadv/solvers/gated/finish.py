@@ -24,6 +24,10 @@ _FEWEST = 4
 _MOST_VARIABLES = 3000
 _MOST_WORK = 3e9
 """Products of the coupling, groups * (gates * variables of a gate)^2: beyond, gradient steps go on."""
+_AT_ONCE = 3e7
+"""The same products up to which the interior-point method begins at once, with all gates: gradient steps take longer."""
+_SHORT, _PATIENCE = 0.2, 6
+"""Steps this short, so many in a row, send it back to gradient steps, after which it begins anew over fewer gates."""
 _PRICING = 1e-2
 """Relative gap over the working set from which the other gates are priced, and the share of it until the next time."""
 _AGAIN = 0.3
@@ -37,9 +41,13 @@ class RobustComponent(GradientComponent):
     _interior: GatedInterior | None = None
     _ended = False
     _before = 1.0
+    _short, _whole_set = 0, False
 
     def advance(self) -> None:
         """Some gradient steps, or one iteration over the working set."""
+        if not self.rounds and self._work(self.V.shape[1]) <= _AT_ONCE:
+            self._begin(torch.arange(self.V.shape[1], device=self.V.device))
+            self._whole_set = True
         if self._interior is None and not self._ended and self.rounds % _ROUNDS == 0 and self.rounds:
             slow, self._before = self.gap > _PROGRESS * self._before, self.gap
             if slow:
@@ -53,10 +61,8 @@ class RobustComponent(GradientComponent):
     def _begin(self, gates: Any) -> None:
         """A fresh interior-point method over some gates, if it is affordable."""
         model, problem = self.model, self.problem
-        (K, C), D = model.directions.shape, model.X.shape[1]
         terms, (rows,) = model.terms[0], model.rows
-        variables = len(gates) * (C * D + K)
-        self._ended = not len(gates) or variables > _MOST_VARIABLES or terms.g * variables**2 > _MOST_WORK
+        self._ended = not 0 < self._variables(len(gates)) <= _MOST_VARIABLES or self._work(len(gates)) > _MOST_WORK
         self._interior = None
         if self._ended:
             return
@@ -69,8 +75,17 @@ class RobustComponent(GradientComponent):
         self._interior, self.gates = GatedInterior(maps, terms, *parts), gates
         self._priced = _PRICING
 
+    def _variables(self, gates: int) -> int:
+        (K, C), D = self.model.directions.shape, self.model.X.shape[1]
+        return gates * (C * D + K)
+
+    def _work(self, gates: int) -> float:
+        """Products of the coupling over that many gates."""
+        return float(self.model.terms[0].g) * self._variables(gates) ** 2
+
     def _iterate(self, interior: GatedInterior) -> None:
         step = interior.iterate()
+        self._short = self._short + 1 if step < _SHORT and self._whole_set else 0
         if not math.isfinite(interior.mean_product()):
             return self._end()
         weights = interior.weights()
@@ -84,10 +99,13 @@ class RobustComponent(GradientComponent):
             self._price(value, duals)
         elif step < _SHORTEST or inside < _SOLVED:
             self._end()
+        elif self._short == _PATIENCE:
+            self._end()
+            self._ended = self._whole_set = False
 
     def _end(self) -> None:
         """Go back to gradient steps."""
-        self._interior, self._ended, self.V = None, True, self.best
+        self._interior, self._ended, self.V, self._short = None, True, self.best, 0
 
     def _whole(self, interior: GatedInterior) -> Duals:
         """Dual variables of all gates; outside the working set shares and tilts are the last known."""

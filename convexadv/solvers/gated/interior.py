@@ -22,6 +22,8 @@ _TO_THE_BOUNDARY = 0.99
 _SHORT = 0.2
 _LEAST_CENTRING = 0.1
 _CENTRED = 0.7
+_SAFER = (0.3, 0.7, 1.0)
+"""Shares of the complementarity that are aimed at where the corrected step is short."""
 _HOLD = 1e-6
 """Price of rho, in units of beta, of gates that are stable on all rows: without one it would grow without end."""
 _LEAST_START = 1e-2
@@ -206,11 +208,13 @@ class GatedInterior:
         corrections = [cone.correction(*move) for cone, move in zip(self._cones(), predicted[1], strict=True)]
         best = self._direction(y, residuals, centring * mu, corrections)
         length = min(1.0, _TO_THE_BOUNDARY * self._longest(best))
-        if length < _SHORT:
-            centred = self._direction(y, residuals, mu, None)
+        for share in _SAFER if length < _SHORT else ():
+            centred = self._direction(y, residuals, share * mu, None)
             longest = min(1.0, _CENTRED * self._longest(centred))
             if longest > length:
                 best, length = centred, longest
+            if length >= _SHORT:
+                break
         self._move(best, length)
         return length
 
