@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -47,8 +46,6 @@ LONGER = "longer"
 ATTACKS = ("pgd", "apgd")
 _DEFAULT = ["cstar", "uniform", "channels", "channels-admm"]
 _SAME = ("data", "images", "rows", "radius_255", "epochs", "learning_rate", "precision", "measure", "backbone")
-_FILE = re.compile(r"\S*/(?=\S+\.safetensors)")
-"""Folder of a model file: the command of a backbone is recorded without it."""
 
 
 def main() -> int:
@@ -82,7 +79,7 @@ def _document(arguments: argparse.Namespace, facts: dict[str, Any], rows: Images
     keys = ("objective", "radius_255", "seconds", "clean_accuracy", "command", "rows")
     return record.provenance(NAME, arguments.threads) | {
         "data": facts["data"],
-        "backbone": {key: facts[key] for key in keys} | {"command": _FILE.sub("", facts["command"])},
+        "backbone": {key: facts[key] for key in keys} | {"command": record.without_folders(facts["command"])},
         "images": len(test),
         "rows": len(rows),
         "radius_255": arguments.radius,
@@ -100,7 +97,7 @@ def _rows_of(path: Path, document: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of an earlier record with the same settings."""
     before = json.loads(path.read_text())
     for name in _SAME:
-        if _FILE.sub("", str(before[name])) != str(document[name]):
+        if record.without_folders(str(before[name])) != str(document[name]):
             raise SystemExit(f"{path} has another {name} ({before[name]}, not {document[name]}); choose another --out.")
     return list(before["results"])
 

@@ -77,7 +77,7 @@ def main() -> int:
         sizes_255=list(arguments.sizes), seed=arguments.seed,
         parameters=sum(p.numel() for p in model.parameters()),
         backbone={part: facts[part] for part in ("objective", "seconds", "clean_accuracy", "rows")}
-        | {"command": facts["command"].replace(f"{apart.ROOT}/", "")},
+        | {"command": record.without_folders(facts["command"])},
     )  # fmt: skip
     print(record.heading(ledger.document), flush=True)
     with tempfile.TemporaryDirectory() as folder:

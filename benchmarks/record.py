@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -19,6 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 _PACKAGES = ("numpy", "scipy", "torch", "cvxpy", "clarabel", "scs", "scikit-learn")
 _ROOT = Path(__file__).parents[1]
+_FOLDER = re.compile(r"\S*/(?=\S+\.safetensors)")
 
 
 def set_threads(threads: int) -> None:
@@ -40,6 +42,11 @@ def provenance(module: str, threads: int) -> dict[str, Any]:
         },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
     }
+
+
+def without_folders(command: str) -> str:
+    """A recorded command with model files by their names alone: their folders say nothing on another machine."""
+    return _FOLDER.sub("", command)
 
 
 def heading(document: dict[str, Any]) -> str:

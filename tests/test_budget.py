@@ -13,8 +13,9 @@ from convexadv.compression.budget import allocate
 from convexadv.compression.choices import Front, best_choice, multiplier_bound, pareto
 from convexadv.compression.convert import factorise_model
 from convexadv.compression.counting import count
+from convexadv.compression.projection import project
 from convexadv.compression.spectrum import spectra
-from convexadv.compression.tucker import project, truncated_hosvd
+from convexadv.compression.tucker import truncated_hosvd
 from convexadv.errors import InputError
 
 SHAPE = (3, 6, 6)

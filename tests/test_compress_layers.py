@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from convexadv.compression.layers import LowRankLinear, TuckerConv2d, factorise, merge, merged_weight
-from convexadv.compression.tucker import project
+from convexadv.compression.projection import project
 from convexadv.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from convexadv.compression.tucker import low_rank, project, truncated_hosvd, tucker2
+from convexadv.compression.projection import low_rank, project
+from convexadv.compression.tucker import truncated_hosvd, tucker2
 from convexadv.errors import InputError
 
 

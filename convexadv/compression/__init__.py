@@ -13,10 +13,11 @@ from .folding import fold_batch_norm
 from .latency import measure_latency
 from .layers import LowRankLinear, TuckerConv2d, factorise, merge
 from .polynomial import prune
+from .projection import low_rank, project
 from .report import compression_report
 from .spectrum import spectra
 from .targets import LowRank
-from .tucker import low_rank, project, truncated_hosvd, tucker2
+from .tucker import truncated_hosvd, tucker2
 
 __all__ = [
     "ADMM",

@@ -22,8 +22,8 @@ from .choices import Front, best_choice, multiplier_bound
 from .counting import count, parameters_of
 from .fronts import Setting, layer_front, ranks_of
 from .greedy import grow
+from .projection import Ranks
 from .spectrum import OBJECTIVES, LayerSpectrum, spectra
-from .tucker import Ranks
 
 MEASURES = ("parameters", "flops")
 METHODS = ("dynamic", "greedy", "uniform")

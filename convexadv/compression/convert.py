@@ -10,7 +10,8 @@ from torch import nn
 from ..errors import InputError
 from .budget import Allocation
 from .layers import LowRankLinear, TuckerConv2d, factorise, merge
-from .tucker import TOLERANCE, Ranks
+from .projection import Ranks
+from .tucker import TOLERANCE
 
 
 def factorise_model(

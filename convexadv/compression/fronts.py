@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .choices import Front, pareto
+from .projection import Ranks
 from .spectrum import LayerSpectrum, losses_of
-from .tucker import Ranks
 
 _DENSE = (-1, -1)
 

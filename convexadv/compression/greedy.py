@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 
 from .fronts import Setting
+from .projection import Ranks
 from .spectrum import losses_of
-from .tucker import Ranks
 
 _Move = tuple[float, int, Ranks, int]
 """Minus the gain a unit of cost, position of the layer, ranks after it, cost after it."""

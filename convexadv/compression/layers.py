@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from ..errors import InputError
+from .projection import Ranks, check_dense, low_rank, matrix_of
 from .sizes import full_sizes, remember
-from .tucker import TOLERANCE, Ranks, check_dense, low_rank, matrix_of, tucker2
+from .tucker import TOLERANCE, tucker2
 
 
 class TuckerConv2d(nn.Sequential):

@@ -13,7 +13,7 @@ from ..errors import InputError
 from .counting import LayerCount, count, run_once
 from .latency import measure_latency
 from .layers import LowRankLinear, TuckerConv2d, merged_weight
-from .tucker import Ranks
+from .projection import Ranks
 
 
 @dataclass(frozen=True)

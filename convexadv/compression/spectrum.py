@@ -29,7 +29,7 @@ from torch import nn
 from ..errors import InputError
 from .counting import LayerCount, count
 from .layers import LowRankLinear, TuckerConv2d
-from .tucker import Ranks
+from .projection import Ranks
 
 OBJECTIVES = ("kept", "discarded")
 _LEAST = 1e-12

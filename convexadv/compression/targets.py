@@ -10,8 +10,8 @@ from torch import nn
 from ..errors import InputError
 from .admm import Weights
 from .budget import Allocation, allocate
+from .projection import Ranks, project
 from .spectrum import factorable, spectra
-from .tucker import Ranks, project
 
 TOLERANCE = 1e-5
 """Of the projections in ADMM, whose weights move on at once; the last one, which makes the factors, is sharper."""
