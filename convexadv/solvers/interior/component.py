@@ -203,7 +203,10 @@ class Component:
         """Keep a point, or what is left of it without its small blocks, if it is the best so far."""
         size = inside.norm(dim=1)
         for cut in (0.0, *_CUTS):
-            v = inside * (size >= cut * size.max())[:, None]
+            large = size >= cut * size.max()
+            if cut and bool(large.all()):
+                continue
+            v = inside * large[:, None]
             value = self.parts.objective(method.maps, v)
             if value < self.upper:
                 self.upper, self.best = value, self.parts.blocks(self.within, v)

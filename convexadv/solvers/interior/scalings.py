@@ -82,10 +82,13 @@ class SecondOrder:
     def scale(self) -> None:
         """Compute the scaling at the current pair."""
         root_s, root_z = _determinant(self.s).sqrt(), _determinant(self.z).sqrt()
-        s, z = self.s / root_s[..., None], self.z / root_z[..., None]
+        self._sizes = _stacked(root_s, root_z)
+        self._units = _stacked(self.s, self.z) / self._sizes[..., None]
+        self._mirrored = _reflected(self._units)
+        s, z = self._units
         gamma = ((1.0 + (s * z).sum(-1)) / 2.0).sqrt()
         self.square = root_s / root_z
-        self.w = (s + _reflected(z)) / (2.0 * gamma[..., None])
+        self.w = (s + self._mirrored[1]) / (2.0 * gamma[..., None])
         half = self.w.clone()
         half[..., 0] += 1.0
         self.half = half / (2.0 * half[..., :1]).sqrt()
@@ -130,8 +133,14 @@ class SecondOrder:
         return _concatenated((a * b).sum(-1), a[..., :1] * b[..., 1:] + b[..., :1] * a[..., 1:])
 
     def longest_step(self, ds: Any, dz: Any) -> float:
-        """Largest a with s + a ds and z + a dz in the cones."""
-        return min(_longest(self.s, ds), _longest(self.z, dz)) if ds.numel() else 1.0 / _TINY
+        """Largest a with s + a ds and z + a dz in the cones: where the pair, scaled to the axis, reaches their surface."""
+        if not ds.numel():
+            return 1.0 / _TINY
+        moves, units = _stacked(ds, dz), self._units
+        first = (self._mirrored * moves).sum(-1)
+        turn = (first + moves[..., 0]) / (units[..., 0] + 1.0)
+        rest = (moves[..., 1:] - turn[..., None] * units[..., 1:]).norm(dim=-1)
+        return 1.0 / max(float(((rest - first) / self._sizes).amax()), _TINY)
 
     def product_after(self, step: float, ds: Any, dz: Any) -> float:
         """(s + a ds)'(z + a dz)."""
@@ -153,6 +162,12 @@ def _concatenated(first: Any, rest: Any) -> Any:
     return torch.cat([first[..., None], rest], -1)
 
 
+def _stacked(first: Any, second: Any) -> Any:
+    import torch
+
+    return torch.stack([first, second])
+
+
 def _reflected(u: Any) -> Any:
     result = -u
     result[..., 0] = u[..., 0]
@@ -163,19 +178,3 @@ def _determinant(u: Any) -> Any:
     """t^2 - ||u||^2, as a product that keeps its digits near the boundary."""
     length = (u[..., 1:] ** 2).sum(-1).sqrt()
     return ((u[..., 0] - length) * (u[..., 0] + length)).clamp_min(_TINY)
-
-
-def _longest(point: Any, direction: Any) -> float:
-    """Smallest positive root of the determinant along a direction, over the batch."""
-    a = direction[..., 0] ** 2 - (direction[..., 1:] ** 2).sum(-1)
-    b = point[..., 0] * direction[..., 0] - (point[..., 1:] * direction[..., 1:]).sum(-1)
-    c = _determinant(point)
-    discriminant = b * b - a * c
-    root = discriminant.clamp_min(0.0).sqrt()
-    sum_ = -(b + root.where(b >= 0, -root))
-    steps = []
-    for top, bottom in ((sum_, a), (c, sum_)):
-        value = top / bottom.where(bottom != 0, bottom.new_tensor(_TINY))
-        steps.append(value.where((value > 0) & (discriminant >= 0), value.new_tensor(float("inf"))))
-    apex = -point[..., 0] / direction[..., 0].clamp_max(-_TINY)
-    return float(min(steps[0].min(), steps[1].min(), apex.min()))
