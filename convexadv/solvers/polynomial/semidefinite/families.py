@@ -55,6 +55,11 @@ class Family(NamedTuple):
         """(g,) the largest sum of multipliers z of a group."""
         return self.weight * self.loss.upper
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the limit needs a multiplier of its own; smooth losses keep inside it by themselves."""
+        return self.loss.sharp and bool(np.isfinite(self.loss.upper))
+
     def images(self, parts: np.ndarray) -> np.ndarray:
         """sign P'(K o W)P, (k, g, q, q), from K o W of every direction, (directions, d + 1, d + 1)."""
         own = self.sign[:, :, None, None] * parts[self.direction]

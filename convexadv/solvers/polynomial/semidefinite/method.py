@@ -15,10 +15,10 @@ import numpy as np
 
 from .coordinates import Coordinates
 from .families import Family, Layout
-from .newton import Iterate, Part, System, symmetric
+from .newton import Iterate, Part, System, diagonals, symmetric
 from .start import start
 
-MAX_STEPS = 60
+MAX_STEPS = 100
 _TO_EDGE = 0.95
 """Part of the way to the boundary that a step takes."""
 _LEAST_CENTRING = 1e-4
@@ -27,26 +27,33 @@ _SHORTEST = 1e-8
 
 
 def central_path(layout: Layout) -> Iterator[tuple[Iterate, float, float]]:
-    """Iterates, their objectives and gaps, up to MAX_STEPS of them or until rounding ends the progress."""
+    """Iterates, their objectives and gaps, up to MAX_STEPS of them or until rounding ends the progress.
+
+    Gaps count what is left of the first iterate's infeasibility, in units of the objective of the zero network.
+    """
     coordinates = Coordinates(len(layout.factor))
     linear = all(family.loss.name in ("hinge", "hard") for family in layout.families)
     with contextlib.suppress(np.linalg.LinAlgError):
         iterate = start(layout, coordinates)
+        infeasible = float(not all(family.bounded for family in layout.families))
+        zero = sum(float(family.weight @ family.loss.value(family.offset.max(0))) for family in layout.families)
         for _ in range(MAX_STEPS):
-            roots, gap = _Roots(layout, iterate), complementarity(layout, iterate)
-            if not np.isfinite(gap):
+            roots, products = _Roots(layout, iterate), complementarity(layout, iterate)
+            if not np.isfinite(products):
                 return
-            yield iterate, objective(layout, iterate), gap
-            iterate, length = _step(layout, coordinates, iterate, roots, gap, linear)
-            if not length > _SHORTEST:
+            upper, lower = objectives(layout, iterate)
+            yield iterate, upper, max(products, upper - lower) + infeasible * zero
+            iterate, primal, dual = _step(layout, coordinates, iterate, roots, products, linear)
+            if not max(primal, dual) > _SHORTEST:
                 return
+            infeasible *= 1.0 - min(primal, dual)
 
 
 @np.errstate(all="ignore")
 def _step(
     layout: Layout, coordinates: Coordinates, iterate: Iterate, roots: _Roots, gap: float, linear: bool
-) -> tuple[Iterate, float]:
-    """The next iterate, and the longer one of the lengths of the step to it."""
+) -> tuple[Iterate, float, float]:
+    """The next iterate, and the primal and the dual length of the step to it."""
     system, mu = System(layout, coordinates, iterate), gap / _products(layout, iterate)
     predicted = system.step(0.0)
     lengths = roots.lengths(predicted, 1.0, linear)
@@ -54,7 +61,7 @@ def _step(
     centring = max((after / gap) ** 2, 0.5 * (1.0 - min(lengths)) ** 3)
     change = system.step(min(max(centring, _LEAST_CENTRING), 1.0) * mu, predicted)
     lengths = roots.lengths(change, _TO_EDGE, linear)
-    return iterate.moved(change, *lengths), max(lengths)
+    return iterate.moved(change, *lengths), *lengths
 
 
 @np.errstate(all="ignore")
@@ -67,12 +74,15 @@ def complementarity(layout: Layout, iterate: Iterate) -> float:
 
 
 @np.errstate(all="ignore")
-def objective(layout: Layout, iterate: Iterate) -> float:
-    """Losses and penalty of the lifts, where they are feasible."""
-    total = layout.beta * float(iterate.Z[..., -1, -1].sum())
+def objectives(layout: Layout, iterate: Iterate) -> tuple[float, float]:
+    """Losses and penalty of the lifts, and the bound of the multipliers; where both are feasible."""
+    primal, dual = layout.beta * float(iterate.Z[..., -1, -1].sum()), 0.0
     for family, part in zip(layout.families, iterate.parts, strict=True):
-        total += float(family.weight @ family.loss.value(part.u))
-    return total
+        z = part.Y[..., -1, -1]
+        primal += float(family.weight @ family.loss.value(part.u))
+        dual += float((family.offset * z).sum() - (family.curvature * diagonals(part.Y)[..., :-1].sum(-1)).sum())
+        dual -= float(family.weight @ family.loss.conjugate(z.sum(0) / family.weight))
+    return primal, dual
 
 
 def _products(layout: Layout, iterate: Iterate) -> int:
@@ -80,7 +90,7 @@ def _products(layout: Layout, iterate: Iterate) -> int:
     count = iterate.Z[..., 0].size
     for family, part in zip(layout.families, iterate.parts, strict=True):
         if not family.loss.signed:
-            count += part.S[..., 0].size + part.lam.size + int(np.isfinite(family.limit).sum())
+            count += part.S[..., 0].size + part.lam.size + len(part.xi) * family.bounded
     return count
 
 
@@ -109,8 +119,9 @@ class _Roots:
             change = step.parts[number]
             primal += [_least(S, change.S), _lowest(change.lam / part.lam)]
             dual += [_least(Y, change.Y), _lowest(change.tau / part.tau)]
-            if np.isfinite(family.limit).all():
+            if family.bounded:
                 primal.append(_lowest(change.xi / part.xi))
+            if np.isfinite(family.limit).all():
                 dual.append(_lowest(-change.Y[..., -1, -1].sum(0) / _slack(family, part)))
         found = [min(1.0, share / max(-min(side), 1e-300)) for side in (primal, dual)]
         return (found[0], found[1]) if linear else (min(found), min(found))

@@ -35,7 +35,7 @@ class Part(NamedTuple):
     u: np.ndarray
     """(g,)"""
     xi: np.ndarray
-    """(g,) zero where the sum of the multipliers has no limit."""
+    """(g,) zero where the sum of the multipliers has no limit, or the loss is smooth."""
 
 
 class Iterate(NamedTuple):
@@ -95,8 +95,7 @@ class _Row:
         self.slack = family.limit - self.z
         share = self.z / family.weight
         self.wanted = family.loss.conjugate_derivative(share)
-        bounded = np.isfinite(self.slack)
-        self.inverse_slack = np.where(bounded, 1.0 / np.where(bounded, self.slack, 1.0), 0.0)
+        self.inverse_slack = 1.0 / self.slack if family.bounded else 0.0 * self.z
         self.softness = family.loss.conjugate_curvature(share) / family.weight + part.xi * self.inverse_slack
         if family.loss.name == "hard":
             self.softness = 0.0 * self.softness
@@ -153,7 +152,7 @@ class _Row:
         family, part, V = self.family, self.part, self.family.radii
         target = mu * self.S_inverse - symmetric(part.Y @ self.residual @ self.S_inverse)
         complement = mu + 0.0 * part.lam
-        limited = np.where(self.inverse_slack > 0, mu, 0.0)
+        limited = mu + 0.0 * self.z
         if predicted is not None:
             target = target - symmetric(predicted.Y @ predicted.S @ self.S_inverse)
             complement = complement - predicted.lam * predicted.tau

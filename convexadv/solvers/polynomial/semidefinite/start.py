@@ -56,4 +56,4 @@ def _part(layout: Layout, family: Family, Y: np.ndarray, mu: float) -> Part:
         return Part(mu * np.linalg.inv(Y), Y, lam, tau, u, 0.0 * u)
     inside = (family.offset - lam @ family.radii[:, -1] + height).max(0)
     S = inequality(family, np.zeros((len(layout.directions), *layout.factor.shape)), lam, inside)
-    return Part(S, Y, lam, tau, inside, inside - u)
+    return Part(S, Y, lam, tau, inside, (inside - u) * family.bounded)
