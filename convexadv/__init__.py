@@ -1,6 +1,11 @@
 """Two-layer networks trained to certified global optimality, adversarial training included.
 
 Names are loaded when they are first used, so that ``import convexadv`` needs neither torch nor cvxpy.
+
+Sources, as docstrings abbreviate them: [KLP24] Kuelbs, Lall, Pilanci, arXiv 2405.14033; [BP21] Bartan, Pilanci, arXiv
+2101.02429; [PE20] Pilanci, Ergen, arXiv 2002.10553; [MSP22] Mishkin, Sahiner, Pilanci, arXiv 2202.01331; [BGS22] Bai, Gautam,
+Sojoudi, arXiv 2201.01965; [CRONOS] Feng, Frangella, Pilanci, arXiv 2411.01088; [CSTAR] Phan, Yin, Sui, Yuan, Zonouz, arXiv
+2212.01957. The formulas, with proofs: docs/mathematics.md.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def slow_prices(setting, problem, certificate, number):
 
 
 def slow_bound(setting, problem, certificate):
-    """The bound of the design note, section 1.5, by loops and a search over the scaling."""
+    """The bound of docs/mathematics.md, ReLU networks, by loops and a search over the scaling."""
     result = 0.0
     for number, part in enumerate(problem.components):
         prices, totals = slow_prices(setting, problem, certificate, number)

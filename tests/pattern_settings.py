@@ -100,7 +100,7 @@ class Setting:
         return [[(unit[c] if c == own else -unit[c], offset)] for c in range(self.outputs)]
 
     def margin(self, i, e, blocks):
-        """Worst case of e'f at row i as section 1.5 of the design note writes it, block after block."""
+        """Worst case of e'f at row i as docs/mathematics.md writes it, block after block."""
         x, r = self.rows[i], self.radii[i]
         fixed, on_edge = np.zeros(len(x)), {}
         for gate, output, side, v in zip(blocks.gate, blocks.output, blocks.side, blocks.vectors, strict=True):

@@ -1,4 +1,4 @@
-"""The conic backend of activation patterns against an independent model, written row by row from design note 1.5."""
+"""The conic backend of activation patterns against an independent model, written row by row from docs/mathematics.md."""
 
 from __future__ import annotations
 

@@ -85,11 +85,11 @@ def compress(
     resume: bool = False,
     callback: Progress | None = None,
 ) -> Compressed:
-    r"""Compress a trained classifier to one budget for all layers, adversarially trained on the way ([CSTAR]).
+    r"""Compress a trained classifier to one budget for all layers, adversarially trained on the way.
 
-    ADMM (:class:`convexadv.compression.ADMM`) trains a copy towards weights of low rank, whose ranks compete for the budget
-    (:func:`convexadv.compression.allocate`); its layers are then factored at the last ranks, the batch norms calibrated, and
-    the factors trained on.
+    As in [CSTAR] (arXiv 2212.01957), ADMM (:class:`convexadv.compression.ADMM`) trains a copy towards weights of low rank,
+    whose ranks compete for the budget (:func:`convexadv.compression.allocate`); its layers are then factored at the last
+    ranks, the batch norms calibrated, and the factors trained on.
 
     Parameters
     ----------

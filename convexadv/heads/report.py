@@ -39,7 +39,8 @@ class HeadReport:
     class_gaps : list of float or None
         That of every output of a one-vs-rest head.
     attack : dict or None
-        Settings of the attack on the validation inputs.
+        Of the validation inputs: radius (in units of the inputs), norm, bounds, method, steps, restarts, random_state,
+        batch_size.
     before, after : dict
         clean and attacked accuracy on the validation inputs of the model that was given, and with the new head.
     seconds : dict
@@ -115,7 +116,7 @@ class HeadReport:
             ("seconds", ", ".join(f"{name} {value:.3g}" for name, value in self.seconds.items())),
         ]
         if self.attack is not None:
-            attack = f"{self.attack['norm']} {self.attack['radius']:g}, {self.attack['steps']} steps"
+            attack = f"{self.attack['method']}, {self.attack['norm']} {self.attack['radius']:g}, {self.attack['steps']} steps"
             lines.append(("attack", f"{attack}, {sizes['validation_rows']} validation rows"))
         return "\n".join([*(f"{name:<11} {text}" for name, text in lines), self._table()])
 

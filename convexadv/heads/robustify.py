@@ -104,7 +104,7 @@ def robustify(
     device: str | None = None,
     random_state: int = 0,
 ) -> Robustified:
-    """Retrain the last layers of a classifier by convex adversarial training, to a certified gap ([KLP24]).
+    """Retrain the last layers of a classifier by convex adversarial training, to a certified gap ([KLP24], arXiv 2405.14033).
 
     The features of the data are computed once; a two-layer network is trained on them to the global optimum of its
     convex programme, at the worst point of a ball around every feature; it takes the place of the layers behind the

@@ -1,4 +1,4 @@
-"""From the arguments of a problem to its components and terms (design note, end of section 2)."""
+"""From the arguments of a problem to its components and terms (docs/architecture.md, the way of one array)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ kappa = max_o max_{||u|| = 1} |[u; 1]'M_o[u; 1]|. For every t >= 0 with t kappa 
 
     optimum >= sum_g p_g ( t sum_k z_gk (offset_gk - curvature_g ||e||^2) - psi*(t sum_k z_gk) )
 
-(design note, section 1.3; [KLP24] for the primal). The same code serves the solver (torch) and the verifier (NumPy).
+(docs/mathematics.md; [KLP24] for the primal). The same code serves the solver (torch) and the verifier (NumPy).
 """
 
 from __future__ import annotations

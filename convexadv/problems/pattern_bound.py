@@ -1,4 +1,4 @@
-r"""The dual bound of programmes over activation patterns (design note, section 1.5).
+r"""The dual bound of programmes over activation patterns (docs/mathematics.md).
 
 With multipliers z, points delta in the balls and weights p, every gate k and output o has the vector
 

@@ -1,6 +1,6 @@
 r"""Training problems over fixed activation patterns: what the ReLU and the gated ReLU programme share.
 
-With gates g_k and D_ik = 1[x_i'g_k >= 0] (design note, section 1.5; [PE20], [MSP22], [BGS22]), blocks b = (side, gate,
+With gates g_k and D_ik = 1[x_i'g_k >= 0] (docs/mathematics.md; [PE20], [MSP22], [BGS22]), blocks b = (side, gate,
 output) of weights v_b in R^D give
 
     alpha_i = sum over blocks of the output   side_b D_i,gate(b) v_b,        f(x_i) = x_i'alpha_i,

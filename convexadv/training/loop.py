@@ -275,15 +275,15 @@ class _Run:
     def _require_finite(self) -> None:
         if not math.isfinite(float(self.total)):
             raise TrainingError(
-                f"the loss of epoch {self.epoch + 1} is not finite at step {self.batch} of {self.batches}; "
-                "the last checkpoint is kept: try a smaller learning rate, or precision float32."
+                f"the loss of epoch {self.epoch + 1} is not finite at step {self.batch} of {self.batches}: "
+                "try a smaller learning rate, or precision float32; the last checkpoint, if there is one, is kept."
             )
 
     def _require_finite_weights(self) -> None:
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
             raise TrainingError(
-                f"a weight is not finite after {self.epoch} epochs and {self.batch} steps; the last checkpoint is kept: "
-                "try a smaller learning rate, or precision float32."
+                f"a weight is not finite after {self.epoch} epochs and {self.batch} steps: try a smaller "
+                "learning rate, or precision float32; the last checkpoint, if there is one, is kept."
             )
 
     def _save(self, saved: Checkpoint) -> None:

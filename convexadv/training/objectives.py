@@ -63,9 +63,10 @@ class Clean:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Part clean, part attacked: ``share CE(clean) + (1 - share) CE(attacked)`` (Goodfellow et al., ICLR 2015, 1412.6572).
+    """Part clean, part attacked: ``share CE(clean) + (1 - share) CE(attacked)``.
 
-    Both go through the model as one batch, so that batch norms see the two together.
+    Goodfellow et al., ICLR 2015, arXiv 1412.6572. Both go through the model as one batch, so that batch norms see the two
+    together.
 
     Attributes
     ----------
@@ -109,7 +110,7 @@ class Mixed:
 
 @dataclass(frozen=True)
 class TRADES:
-    """Cross-entropy plus beta times the divergence of attacked from clean scores (Zhang et al., ICML 2019, 1901.08573).
+    """Cross-entropy plus beta times the divergence of attacked from clean scores (Zhang et al., ICML 2019, arXiv 1901.08573).
 
     Attributes
     ----------

@@ -43,9 +43,11 @@ class Adversarial(AtPoints):
     radius : float
         Of the balls, in the units of the inputs.
     norm : "linf", "l2" or "l1"
+        Of the balls.
     steps : int
+        Of the ascent.
     step_size : float, optional
-        By default 2.5 radius / steps, and at most the radius.
+        In the units of the inputs; by default 2.5 radius / steps, and at most the radius.
     bounds : tuple (low, high) or None
         Box of the inputs.
 
