@@ -198,7 +198,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(tmp_path):
             return "late"
 
     model = small()
-    with pytest.raises(TrainingError, match="checkpoint is kept"):
+    with pytest.raises(TrainingError, match="the last checkpoint, if there is one, is kept"):
         train(model, data, Late(), settings, checkpoint=path, checkpoint_every=0.0)
     state = torch.load(path, weights_only=True)["state"]
     assert (state["epoch"], state["batch"]) == (1, 2)
