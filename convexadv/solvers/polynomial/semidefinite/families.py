@@ -57,8 +57,8 @@ class Family(NamedTuple):
 
     @property
     def bounded(self) -> bool:
-        """Whether the limit needs a multiplier of its own; smooth losses keep inside it by themselves."""
-        return self.loss.sharp and bool(np.isfinite(self.loss.upper))
+        """Whether the sum of the multipliers has a limit."""
+        return bool(np.isfinite(self.loss.upper))
 
     def images(self, parts: np.ndarray) -> np.ndarray:
         """sign P'(K o W)P, (k, g, q, q), from K o W of every direction, (directions, d + 1, d + 1)."""

@@ -121,7 +121,6 @@ class _Roots:
             dual += [_least(Y, change.Y), _lowest(change.tau / part.tau)]
             if family.bounded:
                 primal.append(_lowest(change.xi / part.xi))
-            if np.isfinite(family.limit).all():
                 dual.append(_lowest(-change.Y[..., -1, -1].sum(0) / _slack(family, part)))
         found = [min(1.0, share / max(-min(side), 1e-300)) for side in (primal, dual)]
         return (found[0], found[1]) if linear else (min(found), min(found))

@@ -35,7 +35,7 @@ class Part(NamedTuple):
     u: np.ndarray
     """(g,)"""
     xi: np.ndarray
-    """(g,) zero where the sum of the multipliers has no limit, or the loss is smooth."""
+    """(g,) zero where the sum of the multipliers has no limit."""
 
 
 class Iterate(NamedTuple):

@@ -52,8 +52,9 @@ def _part(layout: Layout, family: Family, Y: np.ndarray, mu: float) -> Part:
     lam, height = mu / tau, mu / Y[..., -1, -1]
     z = Y[..., -1, -1].sum(0)
     u = family.loss.conjugate_derivative(z / family.weight)
-    if not np.isfinite(family.limit).all():  # no step leads from a far too large u to multipliers of its size
+    if not family.bounded:  # no step leads from a far too large u to multipliers of its size
         return Part(mu * np.linalg.inv(Y), Y, lam, tau, u, 0.0 * u)
     inside = (family.offset - lam @ family.radii[:, -1] + height).max(0)
     S = inequality(family, np.zeros((len(layout.directions), *layout.factor.shape)), lam, inside)
-    return Part(S, Y, lam, tau, inside, (inside - u) * family.bounded)
+    xi = inside - u if family.loss.sharp else mu / (family.limit - z)
+    return Part(S, Y, lam, tau, inside, xi)
