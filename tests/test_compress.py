@@ -208,3 +208,10 @@ def test_a_loss_that_is_not_finite_ends_with_the_last_good_checkpoint(tmp_path):
     kept = torch.load(tmp_path / "run.admm", weights_only=True)["state"]
     assert (kept["epoch"], kept["batch"]) == (1, 7)
     assert all(bool(torch.isfinite(value).all()) for value in kept["model"].values() if value.is_floating_point())
+
+
+@pytest.mark.parametrize("call", [ca.compress, ca.robustify])
+def test_what_is_no_model_is_named(call):
+    images = digits()[0]
+    with pytest.raises(InputError, match=r"^a str was given; a torch module is needed\.$"):
+        call("model.pt", (images.x.numpy(), images.y.numpy()))

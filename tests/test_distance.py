@@ -273,3 +273,12 @@ def test_bad_input_is_one_sentence(name):
     with pytest.raises(InputError, match=expected) as caught:
         distance_to_boundary(*arguments, **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "activation", [(0.1, 0.5, 0.2), (0.0, 1.0, 0.0)]
+)  # the scores overflow, or squares of the row only
+def test_rows_that_overflow_have_no_distance(activation):
+    network = ca.PolynomialNetwork([[1.0, 0.0], [0.0, 1.0]], [1.0, -1.0], activation, classes=[0, 1])
+    with pytest.raises(ca.InputError, match=r"^row 1 of X is too large"):
+        ca.distance_to_boundary(network, [[1.0, 2.0], [1e200, 1e199]])

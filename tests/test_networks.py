@@ -322,9 +322,7 @@ def test_a_score_that_overflows_is_a_sentence_and_no_label(dtype):
     lost = 1 if dtype == torch.float32 else 2
     assert torch.isnan(network(torch.from_numpy(X))[lost])  # inf - inf, as torch has it
     for call in (network.scores, network.predict, lambda rows: network.margins(rows, ["no"] * len(rows))):
-        with pytest.raises(
-            InputError, match=f"^row {lost} of X is too large .* overflows in float.., as in 1 of {len(X)} "
-        ):
+        with pytest.raises(InputError, match=f"^row {lost} of X is too large .* overflows in float..; smaller"):
             call(X)
         with pytest.raises(InputError, match="too large"):
             call(torch.from_numpy(X))

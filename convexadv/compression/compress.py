@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from .._checks import number
-from ..errors import InputError, needs_checkpoint
+from ..errors import InputError, needs_checkpoint, wrong_kind
 from ..robustness.arguments import sides
 from ..training import TRADES, Adversarial, Clean, History, Images, OneStep, Settings, train
 from ..training.data import Augmentation
@@ -158,6 +158,8 @@ def compress(
     >>> before / after >= 4, type(made.model).__name__, len(made.history["admm"])
     (True, 'SmallCNN', 2)
     """
+    if not isinstance(model, nn.Module):
+        raise wrong_kind(model, "a torch module")
     images = data if isinstance(data, Images) else _images(data)
     objective = _objective(attack, radius, bounds)
     if not callable(attack) and attack != "clean" and bounds is not None:

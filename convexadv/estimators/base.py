@@ -62,7 +62,9 @@ class ConvexEstimator(BaseEstimator):
         for name in _FITTED:
             self.__dict__.pop(name, None)
         if np.ndim(self.radius) != 0:
-            raise InputError("radius must be one number for all rows; ReLUProblem and its kin take a radius a row.")
+            raise InputError(
+                "radius must be one number for all rows; PolynomialProblem, ReLUProblem and GatedReLUProblem take one a row."
+            )
         sample = canonical(X, y, _weights(sample_weight, X))
         problem = self._problem_type(sample.X, sample.y, sample_weight=sample.weight, **self._problem_arguments())
         self._solve(problem)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .._checks import choice, number, positive_integer
-from ..errors import InputError
+from ..errors import InputError, wrong_kind
 from ..networks import Network
 from ..robustness.arguments import device_of, seed, sides
 from ..solvers import Solution
@@ -214,6 +214,8 @@ def robustify(
     >>> made.report.gap <= 1e-3, len(made.report.candidates)
     (True, 2)
     """
+    if not isinstance(model, torch.nn.Module):
+        raise wrong_kind(model, "a torch module")
     number_of_seed = seed(random_state)
     options = _problem_options(head, loss, norm, multiclass, fit_intercept, gate_kind, number_of_seed)
     grid = Grid.of(head, radius, beta, n_gates, options)

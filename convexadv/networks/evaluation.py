@@ -43,17 +43,25 @@ def evaluate(network: Network, X: Array) -> Array:
     return result.to(X.device) if tensor else to_numpy(result)
 
 
-def check_scores(network: Network, scores: Array) -> None:
-    """Raise InputError where a score of finite rows is infinite or NaN: its network cannot say what such a row is."""
-    finite = torch.isfinite(torch.as_tensor(scores)).reshape(len(scores), network.n_outputs).all(1)
-    if bool(finite.all()):
+def check_scores(scores: Array, dtype: torch.dtype = torch.float64, first: int = 0) -> None:
+    """Raise InputError where a score (n,) or (n, C) of finite rows is infinite or NaN, and so says nothing of its row.
+
+    Parameters
+    ----------
+    scores : array or tensor
+        Of rows, the number of the first of which is ``first``.
+    dtype : torch.dtype
+        In which they were computed.
+    first : int
+        See scores.
+    """
+    lost = torch.nonzero(~torch.isfinite(torch.as_tensor(scores)))
+    if not len(lost):
         return
-    lost = torch.nonzero(~finite)[:, 0]
-    precise = network.shift.dtype == torch.float64
-    dtype, remedy = ("float64", "") if precise else ("float32", ", or network.double()")
+    row = first + int(lost[0, 0])
+    name, remedy = ("float64", "") if dtype == torch.float64 else ("float32", ", or network.double()")
     raise InputError(
-        f"row {int(lost[0])} of X is too large for this network: its score overflows in {dtype}, as in {len(lost)} of "
-        f"{len(finite)} rows; smaller rows are needed{remedy}."
+        f"row {row} of X is too large for this network: its score overflows in {name}; smaller rows are needed{remedy}."
     )
 
 

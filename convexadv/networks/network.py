@@ -99,7 +99,7 @@ class Network(torch.nn.Module):
             If X has another shape, is not numeric, or holds NaN or infinite values; if a score overflows.
         """
         scores = evaluate(self, X)
-        check_scores(self, scores)
+        check_scores(scores, self.shift.dtype)
         return scores
 
     def predict(self, X: Array) -> Array:

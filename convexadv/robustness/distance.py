@@ -11,6 +11,7 @@ from .._arrays import Array, is_tensor, namespace, to_numpy
 from .._checks import choice
 from ..errors import InputError
 from ..networks import Network, PolynomialNetwork
+from ..networks.evaluation import check_scores
 from ..quadratics import level_distance
 from ..rows import Rows, check_finite, whole
 from ._distance_sdp import nearest_by_sdp
@@ -113,19 +114,21 @@ def distance_to_boundary(
         array = rows.take(np.arange(rows.n)) if isinstance(X, (list, tuple)) else np.asarray(X, dtype=np.float64)
     size = max(1, _BLOCK // (rows.d + 3 * network.n_neurons + 1))
     spans: dict[bytes, Span] = {}
-    parts = [_nearest(weights, array[first : first + size], spans) for first in range(0, rows.n, size)]
+    parts = [_nearest(weights, array[first : first + size], spans, first) for first in range(0, rows.n, size)]
     xp = namespace(array)
     return BoundaryDistance(*(xp.concatenate([part[i] for part in parts]) for i in (0, 1)))
 
 
-def _nearest(weights: Weights, X: Array, spans: dict[bytes, Span]) -> tuple[Array, Array]:
-    """Distances (g,) and points (g, d) of a block of rows."""
+def _nearest(weights: Weights, X: Array, spans: dict[bytes, Span], first_row: int) -> tuple[Array, Array]:
+    """Distances (g,) and points (g, d) of a block of rows, of which the first has the number ``first_row``."""
     xp = namespace(X)
     z = (X - weights.shift) / weights.scale
     products = z @ weights.neurons.T
-    scores = weights.activated(products) @ weights.coefficients
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = weights.activated(products) @ weights.coefficients
+        length = xp.sqrt((z * z).sum(1))
+        check_scores(scores + 0.0 * length[:, None], first=first_row)  # nor do squares of rows overflow
     predicted = xp.argmax(scores, 1)
-    length = xp.sqrt((z * z).sum(1))
     best = Choice(X)
     for first, second in weights.pairs(np.unique(to_numpy(predicted))):
         pair = weights.pair((first, second), spans)
