@@ -218,6 +218,19 @@ def test_blocks_that_left_come_back_when_they_are_needed(monkeypatch) -> None:
     assert rash.variables["iterations"] > right.variables["iterations"]
 
 
+@pytest.mark.parametrize("loss", ["hinge", "squared_hinge", "logistic", "squared"])
+def test_gaps_of_a_hundred_millionth_are_certified(loss) -> None:
+    """There Woodbury's formula has lost its digits, and the matrix is factored as it stands."""
+    rng = np.random.default_rng(100)
+    X = rng.normal(size=(100, 10)) / 10**0.5
+    f = np.maximum(X @ rng.normal(size=(10, 10)), 0.0) @ rng.normal(size=10)
+    y = f if loss == "squared" else np.where(f + 0.2 * rng.normal(size=100) > np.median(f), 1, -1)
+    solution = ca.solve(ca.ReLUProblem(X, y, n_gates=30, beta=1e-3, loss=loss), tol=1e-8)
+    assert solution.status.ok
+    assert solution.gap <= 1e-8
+    assert solution.violation == 0.0
+
+
 def test_the_optimum_is_zero_above_the_threshold() -> None:
     sets = data()
     base = ca.ReLUProblem(sets["X"], sets["two"], n_gates=8)

@@ -25,6 +25,8 @@ _SLACK = 5.0
 _WORTH_COARSE = 5_000_000
 """Entries of the matrix over the groups and weights from which float32 is tried for it."""
 _COARSE_RESIDUAL = 1e-8
+_LARGE_RESIDUAL, _MOST_WHOLE = 1e-6, 5000
+"""Residual from which Woodbury's formula gives way to the whole matrix, up to this order."""
 _MOST_PRODUCTS = 1 << 26
 """Entries of the products of all pairs of columns that are held; beyond, they are formed block by block."""
 _LONG = 0.4
@@ -263,8 +265,9 @@ class InteriorPoint:
         dv = self.system.solve(side)
         if self.system.coarse and not self.system.residual <= _COARSE_RESIDUAL:
             self._fine = True  # float32 no longer suffices
-            self.system = System(self.layout, self._matrices[0], self.maps.images, self._matrices[1])
-            dv = self.system.solve(side)
+            dv = self._refactored(False).solve(side)
+        if self.system.by_groups and not self.system.residual <= _LARGE_RESIDUAL and dv.numel() <= _MOST_WHOLE:
+            dv = self._refactored(True).solve(side)
         da = self.blocks.solve_aux(dv)
         moves = self.maps.images_of(dv)
         group_steps = [group.solve_aux(dy) for group, dy in zip(self.groups, moves, strict=True)]
@@ -273,6 +276,12 @@ class InteriorPoint:
         for group, dy, step, each in zip(self.groups, moves, group_steps, aims, strict=True):
             steps += group.steps(step, dy, each)
         return (dv, da, group_steps), steps
+
+    def _refactored(self, whole: bool) -> System:
+        """The system of this iterate in float64, by Woodbury's formula where that is shorter or as it stands."""
+        matrix, curvature = self._matrices
+        self.system = System(self.layout, matrix, self.maps.images, curvature, whole=whole)
+        return self.system
 
     def _corrections(self, direction: tuple) -> list[Any]:
         return [cone.correction(*move) for cone, move in zip(self._all_cones(), direction[1], strict=True)]

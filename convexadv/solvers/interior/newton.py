@@ -128,15 +128,26 @@ class System:
     coarse : bool
         Form and factor the matrix over the groups in float32; refinement makes up for it as long as it is well conditioned
         (``residual`` says how far it came).
+    whole : bool
+        Factor the matrix as it stands even where Woodbury's formula is shorter: that keeps more digits.
     """
 
-    def __init__(self, layout: Layout, blocks: Any, images: list[Images], curvature: list[Any], coarse: bool = False):
+    def __init__(
+        self,
+        layout: Layout,
+        blocks: Any,
+        images: list[Images],
+        curvature: list[Any],
+        coarse: bool = False,
+        whole: bool = False,
+    ):
         self.layout, self._blocks, self._curvature, self.coarse = layout, blocks, curvature, coarse
         self.residual = 0.0
         groups = sum(len(image.rows) for image in images)
         robust = any(image.robust for image in images)
         self._images, self._weights = images, [matrix[:, 0, 0] for matrix in curvature]
-        if not robust and groups <= blocks.shape[0] * blocks.shape[1]:
+        self.by_groups = not whole and not robust and groups <= blocks.shape[0] * blocks.shape[1]
+        if self.by_groups:
             self._factor_groups()
             self._solve_once = self._solve_by_groups
         else:
