@@ -11,7 +11,8 @@ import numpy as np
 from .requests import Losses, Margins
 
 _POINTS = 17
-_WIDTH = 1e-5
+_WIDTH, _WIDTH_AT_CONSTRAINTS = 1e-5, 1e-7
+"""Of the bracket; the objective is flat at its minimum, not where constraints begin to be met."""
 FEASIBLE = 1e-9
 """Relative shortfall of a hard margin that counts as met."""
 
@@ -46,6 +47,7 @@ def best_multiple(model: Any, neurons: Any, low: float, high: float) -> Generato
         return taus * penalty + np.array(losses), np.array(violations)
 
     curved = any(kind.curved for kind in model.kinds)
+    width = _WIDTH_AT_CONSTRAINTS if model.constrained else _WIDTH
     left, right = math.log(low), math.log(high)
     while True:
         grid = np.linspace(left, right, _POINTS)
@@ -56,5 +58,5 @@ def best_multiple(model: Any, neurons: Any, low: float, high: float) -> Generato
             return 1.0, float(objectives[0]), float(violations[0])
         best = int(np.where(feasible, objectives, np.inf).argmin())
         left, right = grid[max(best - 1, 0)], grid[min(best + 1, _POINTS - 1)]
-        if right - left < _WIDTH:
+        if right - left < width:
             return float(np.exp(grid[best])), float(objectives[best]), float(violations[best])

@@ -20,6 +20,9 @@ from scipy import linalg
 from .coordinates import Coordinates
 from .families import Family, Layout
 
+_REFINEMENTS, _ACCURACY = 2, 1e-10
+"""Most refinements of a corrected step, and the error in units of beta that needs none."""
+
 
 class Part(NamedTuple):
     """Variables of a family, or their changes."""
@@ -238,6 +241,8 @@ class System:
             for family, part in zip(layout.families, iterate.parts, strict=True)
         ]
         self.Z_inverse = np.linalg.inv(iterate.Z)
+        self.corner = np.zeros(coordinates.count)
+        self.corner[coordinates.diagonal] = layout.beta
         C, F = layout.outputs, coordinates.count
         H = np.zeros((C, F, C, F))
         for row in self.rows:
@@ -261,20 +266,41 @@ class System:
 
     def step(self, mu: float, predicted: Iterate | None = None) -> Iterate:
         """The direction towards the products mu; with a predicted direction, corrected for its second order."""
-        layout, coordinates, iterate = self.layout, self.coordinates, self.iterate
-        target = mu * self.Z_inverse
+        coordinates, target = self.coordinates, mu * self.Z_inverse
         if predicted is not None:
             target = target - symmetric(predicted.Q @ predicted.Z @ self.Z_inverse)
-        corner = np.zeros(coordinates.count)
-        corner[coordinates.diagonal] = layout.beta
         pull = sum(
             row.right_side(mu, None if predicted is None else predicted.parts[number])
             for number, row in enumerate(self.rows)
         )
-        wanted = coordinates.fold(target) - corner
-        right = np.stack([wanted[0] + pull, wanted[0] + wanted[1]]).reshape(-1) * self.units
-        solved = linalg.cho_solve(self.factor, right, check_finite=False) * self.units
-        dw, dz = solved.reshape(wanted.shape)
-        dZ = coordinates.unfold(np.stack([dw + dz, dz]))
-        dQ = target - iterate.Q - symmetric(iterate.Q @ dZ @ self.Z_inverse)
+        missing = coordinates.fold(target) - self.corner + np.stack([pull, -pull])
+        moves = self._solved(missing)
+        change = self._change(moves, target)
+        for _ in range(0 if predicted is None else _REFINEMENTS):
+            missing = self._missing(change)
+            if float(np.abs(missing).max()) <= _ACCURACY * self.layout.beta:
+                break
+            moves = moves + self._solved(missing)
+            change = self._change(moves, target)
+        return change
+
+    def _solved(self, right: np.ndarray) -> np.ndarray:
+        """Steps of W and Z' in their coordinates, (2, outputs, F), for right sides of Z and Z'."""
+        first, second = right
+        flat = np.stack([first, first + second]).reshape(-1) * self.units
+        return (linalg.cho_solve(self.factor, flat, check_finite=False) * self.units).reshape(right.shape)
+
+    def _change(self, moves: np.ndarray, target: np.ndarray) -> Iterate:
+        """The step of all variables that belongs to steps of W and Z'."""
+        dw, dz = moves
+        dZ = self.coordinates.unfold(np.stack([dw + dz, dz]))
+        dQ = target - self.iterate.Q - symmetric(self.iterate.Q @ dZ @ self.Z_inverse)
         return Iterate(dZ, dQ, [row.change(dw) for row in self.rows])
+
+    def _missing(self, change: Iterate) -> np.ndarray:
+        """What the multipliers of Z and Z' would lack after a step, (2, outputs, F); but for rounding it is zero."""
+        pull = sum(
+            self.layout.pulls(row.family, row.part.Y + part.Y)
+            for row, part in zip(self.rows, change.parts, strict=True)
+        )
+        return self.coordinates.fold(self.iterate.Q + change.Q + np.stack([pull, -pull])) - self.corner
