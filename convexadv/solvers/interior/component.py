@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from .faces import Faces
 from .living import Living
 from .method import InteriorPoint
 from .parts import Parts
+from .proof import Proof
 from .reserve import Reserve
 
 _LEAVE_SIZE = 2e-2
@@ -43,19 +44,6 @@ _FEWEST = 4
 _MOST_GROWTH = 4
 _EARLY = (3e-2, 2e-3, 0.0)
 """Relative gaps of the working set (or half of the tolerance) at which blocks outside are priced before it is solved."""
-
-
-class Proof(NamedTuple):
-    """What a lower bound was computed from: duals of the blocks within, multipliers of those without."""
-
-    multipliers: list[Any]
-    points: list[Any]
-    within: np.ndarray
-    cone: Any
-    tilt: Any
-    largest: float
-    """Largest price within."""
-    without: outside.Multipliers
 
 
 class Component:
@@ -103,7 +91,7 @@ class Component:
         count = len(usable)
         while count > _FEWEST and self._work(count) > _WHOLE_WORK:
             count = max(_FEWEST, int(0.8 * count))
-        _, prices = self.reserve.first_order(usable, self._targets(self.proof, usable), self.without, 20)
+        _, prices = self.reserve.first_order(usable, self.proof.targets(self.parts, usable), self.without, 20)
         return np.sort(usable[np.argsort(-prices, kind="stable")[:count]])
 
     def _work(self, count: int) -> float:
@@ -220,15 +208,11 @@ class Component:
 
     # ---- the working set
 
-    def _targets(self, proof: Proof, index: np.ndarray) -> np.ndarray:
-        """side q of some blocks, (m, D)."""
-        return self.parts.targets(proof.multipliers, proof.points, index)
-
     def _prices(self, proof: Proof) -> np.ndarray:
         """Prices of the blocks without, with the multipliers that are known."""
         if not len(self.without.number):
             return np.zeros(0)
-        return np.linalg.norm(self._targets(proof, self.without.number) + self.without.lowering, axis=1)
+        return np.linalg.norm(proof.targets(self.parts, self.without.number) + self.without.lowering, axis=1)
 
     def _let_leave(self, proof: Proof, estimate: float, tolerance: float) -> None:
         """Take out small blocks; their multipliers are kept, and they come back if their price stays above beta."""
@@ -238,21 +222,9 @@ class Component:
         leaving = (size < limit) & ~self.pinned[self.within]
         if leaving.sum() < max(1.0, _LEAVE_SHARE * len(leaving)) or leaving.all():
             return
-        self.without = outside.joined([self.without, self._multipliers(proof, leaving, tolerance)])
+        self.without = outside.joined([self.without, proof.cone_multipliers(self.parts, leaving, tolerance)])
         self.within = self.within[~leaving]
         method.take(self.parts.tensor(np.flatnonzero(~leaving)))
-
-    def _multipliers(self, proof: Proof, chosen: np.ndarray, tolerance: float) -> outside.Multipliers:
-        """Sparse multipliers of some of the blocks within."""
-        problem, index = self.problem, proof.within[chosen]
-        mu = proof.cone.cpu().numpy()[chosen]
-        faces = self.parts.faces
-        if faces.hulls:
-            mu = mu.copy()
-            faces.complete(self.parts.gate[index], problem.patterns, self._targets(proof, index), mu)
-        tilt = proof.tilt.cpu().numpy()[chosen] if problem.robust else None
-        least = 1e-3 * tolerance * problem.beta / (problem.rows.n * max(problem.rows.largest_norm(), 1e-300))
-        return outside.sparse(problem, index, self.parts.gate[index], mu, tilt, least)
 
     def _early_pricing(self, estimate: float, tolerance: float) -> bool:
         """Whether blocks outside should be priced although the working set is not solved."""
@@ -275,7 +247,7 @@ class Component:
         if not len(doubtful):
             return 0
         own = self.without.number[doubtful]
-        found, new_prices = self.reserve.priced(own, self._targets(proof, own), self.without, tolerance)
+        found, new_prices = self.reserve.priced(own, proof.targets(self.parts, own), self.without, tolerance)
         entering = (new_prices > beta * (1.0 + 0.1 * tolerance)) & self.alive[self.parts.gate[own]]
         most = max(_FEWEST, _MOST_GROWTH * len(self.within))
         if entering.sum() > most:  # prices of first order are bounds: those that are far off come first
@@ -295,12 +267,4 @@ class Component:
 
     def certificate(self, tolerance: float) -> tuple[list[AtomSet], ConeMultipliers]:
         """Atoms and cone multipliers that prove :attr:`lower`."""
-        atoms, number = [], self.parts.number
-        for term, (z, points) in enumerate(zip(self.proof.multipliers, self.proof.points, strict=True)):
-            coordinates = None if points is None else points.cpu().numpy()[None]
-            whole = len(self.parts.groups[term]) == self.problem.components[number].terms[term].shape[1]
-            groups = None if whole else self.parts.groups[term]
-            atoms.append(AtomSet(number, term, z.cpu().numpy()[None], coordinates, groups=groups))
-        own = self._multipliers(self.proof, np.ones(len(self.proof.within), bool), tolerance)
-        every = outside.joined([own, self.proof.without])
-        return atoms, outside.certificate_part(number, every, self.parts.gate, self.parts.output, self.parts.side)
+        return self.proof.certificate(self.parts, tolerance)

@@ -9,6 +9,9 @@ import torch
 from .images import Images
 from .newton import Layout
 
+_MOST_PRODUCTS = 1 << 26
+"""Entries of the products of all pairs of columns that are held; beyond, they are formed block by block."""
+
 
 class Maps:
     """Maps of a working set of blocks.
@@ -24,6 +27,10 @@ class Maps:
     def __init__(self, layout: Layout, images: list[Images], radius: Any):
         self.layout, self.images, self.radius = layout, images, radius
         self.X, self.robust = layout.X, bool(radius.any())
+        n, d = self.X.shape
+        self._products = None
+        if n * d * d <= _MOST_PRODUCTS:
+            self._products = (self.X[:, :, None] * self.X[:, None, :]).reshape(n, d * d)
 
     def images_of(self, v: Any) -> list[Any]:
         """Images of every set of terms, (g, width), of blocks (B, D)."""
@@ -58,3 +65,10 @@ class Maps:
         """(A'z, -sum r z) of every block."""
         pulled = (z * self.layout.signs) @ self.X
         return pulled, -(z @ self.radius) if self.robust else self.X.new_zeros(len(z))
+
+    def weighted_grams(self, weight: Any) -> Any:
+        """X'diag(w)X for every row w of the weights, (B, D, D)."""
+        d = self.X.shape[1]
+        if self._products is not None:
+            return (weight @ self._products).view(-1, d, d)
+        return torch.stack([self.X.T @ (self.X * own[:, None]) for own in weight])

@@ -27,8 +27,6 @@ _WORTH_COARSE = 5_000_000
 _COARSE_RESIDUAL = 1e-8
 _LARGE_RESIDUAL, _MOST_WHOLE = 1e-6, 5000
 """Residual from which Woodbury's formula gives way to the whole matrix, up to this order."""
-_MOST_PRODUCTS = 1 << 26
-"""Entries of the products of all pairs of columns that are held; beyond, they are formed block by block."""
 _LONG = 0.4
 """Steps this long may clear all residuals; shorter ones keep them in proportion to the complementarity."""
 _SLOW = 0.1
@@ -83,10 +81,6 @@ class InteriorPoint:
         self.X, self.terms, self.beta, self.dual_norm = layout.X, terms, beta, dual_norm
         self.maps = Maps(layout, images, radius)
         self.perturbed, self.robust = torch.nonzero(perturbed)[:, 0], self.maps.robust
-        n, d = self.X.shape
-        self.outer = None
-        if n * d * d <= _MOST_PRODUCTS:
-            self.outer = (self.X[:, :, None] * self.X[:, None, :]).reshape(n, d * d)
         self.feasible, self._fine, self._slow, self._centred = False, False, False, False
         self._start(size)
 
@@ -199,7 +193,7 @@ class InteriorPoint:
         weight = self.cone.weight
         if self.layout.vanishing is not None:
             weight = weight.masked_fill(self.layout.vanishing, 0.0)
-        outer = self._weighted_grams(weight)
+        outer = self.maps.weighted_grams(weight)
         width = self.blocks.a.shape[1]
         if self.robust:
             signed = weight * self.layout.signs
@@ -217,13 +211,6 @@ class InteriorPoint:
         self._matrices = (matrix, curvature)
         large = len(self.X) * len(self.layout.keys) * d >= _WORTH_COARSE
         self.system = System(self.layout, matrix, self.maps.images, curvature, coarse=large and not self._fine)
-
-    def _weighted_grams(self, weight: Any) -> Any:
-        """X'diag(w)X for every row w of the weights, (B, D, D)."""
-        d = self.X.shape[1]
-        if self.outer is not None:
-            return (weight @ self.outer).view(-1, d, d)
-        return torch.stack([self.X.T @ (self.X * own[:, None]) for own in weight])
 
     def _residuals(self, images: list[Any]) -> tuple:
         values = self.maps.cone_values(self.v, self.blocks.a @ self._rho)
