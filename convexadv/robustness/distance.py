@@ -67,7 +67,8 @@ def distance_to_boundary(
     ------
     InputError
         If the network is of another kind or has several outputs but no classes, X has another number of features, no
-        rows, or values that are not finite numbers, the method or the solver is unknown, or the solver fails.
+        rows, or values that are not finite numbers or whose scores overflow, the method or the solver is unknown, or the
+        solver fails.
 
     Notes
     -----
