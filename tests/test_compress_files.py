@@ -240,3 +240,11 @@ def test_models_run_in_turn_with_the_threads_asked_for():
     assert found.median("a") > 0
     with pytest.raises(InputError, match="at least one model"):
         measure_latency({}, torch.zeros(1))
+
+
+def test_energy_kept_is_negative_where_a_layer_moved_by_more_than_its_length():
+    model = nn.Sequential(nn.Linear(4, 3))
+    turned = nn.Sequential(nn.Linear(4, 3))
+    with torch.no_grad():
+        turned[0].weight.copy_(-model[0].weight)  # ||W - W'||^2 = 4 ||W||^2
+    assert compression_report(model, turned, (4,)).layers[0].energy_kept == pytest.approx(-3.0)
