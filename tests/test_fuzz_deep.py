@@ -97,6 +97,15 @@ REFUSED = {
     "inputs that a model does not take": lambda: fit(Images.of(X[:, :2], Y)),
     "class numbers beyond the scores": lambda: fit(Images.of(X, Y + 1)),
     "images that are a pair": lambda: fit((X, Y)),
+    "inputs that are vectors": lambda: train(nn.Linear(1, 2), Images.of(X[:1, 0], Y[:1]), settings=Settings(epochs=1)),
+    "inputs of two dimensions": lambda: train(nn.Linear(3, 2), Images.of(X[None], [0]), settings=Settings(epochs=1)),
+    "a radius of training beyond float32": lambda: Adversarial(1e300),
+    "a rate beyond float32": lambda: Settings(learning_rate=1e300),
+    "a momentum beyond floats": lambda: Settings(momentum=10**400),
+    "a weight that is missing": lambda: TRADES(0.1, None),
+    "a measure that is an array": lambda: compress(measure=np.zeros(3)),
+    "a choice of channels that is a tensor": lambda: prune_channels(model(), (3,), ratio=1.5, uniform=torch.zeros(2)),
+    "a ratio beyond floats": lambda: prune_channels(model(), (3,), ratio=-(10**400)),
     "a seed of foolbox that is text": lambda: foolbox(random_state="hinge"),
     "a seed of foolbox that is missing": lambda: foolbox(random_state=None),
     "a seed of foolbox that is huge": lambda: foolbox(random_state=10**40),
@@ -144,3 +153,9 @@ def test_a_batch_norm_without_a_batch_is_a_sentence():
     normed = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     with pytest.raises(ca.InputError, match=r"larger batches are needed\.$"):
         train(normed, Images.of(X, Y), settings=Settings(epochs=1, batch_size=1))
+
+
+def test_a_compression_that_training_has_spoiled_is_an_error():
+    settings = Settings(batch_size=2, learning_rate=1e9)
+    with pytest.raises(ca.TrainingError, match="not finite"):
+        compress(epochs=(0, 1), settings=settings, attack="clean")

@@ -161,12 +161,12 @@ def allocate(
     >>> sorted(found.ranks), found.cost <= found.budget == found.dense_cost // 4, found.exact
     (['0', '2'], True, True)
     """
+    check_measure(measure)
     for what, name, names in (
-        ("measure", measure, MEASURES),
         ("method", method, METHODS),
         ("objective", objective, OBJECTIVES),
     ):
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise InputError(f"{what} must be one of {', '.join(names)}, got {name!r}.")
     if measure == "flops" and input_shape is None:
         raise InputError('measure="flops" needs input_shape, the shape of one sample, e.g. (3, 32, 32).')
@@ -259,14 +259,21 @@ _METHODS: dict[str, Callable[[list[Setting], list[Front], str, int], _Found]] = 
 }
 
 
+def check_measure(measure: Any) -> None:
+    """Raise InputError for what is no measure of costs."""
+    if not isinstance(measure, str) or measure not in MEASURES:
+        raise InputError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}.")
+
+
 def limit_of(ratio: Any, budget: Any, total: int) -> int:
     """What the compact model may cost, of a ratio to the cost ``total`` of the whole one or of a budget."""
     if (ratio is None) == (budget is None):
         raise InputError(f"give a ratio or a budget, one of them; got ratio={ratio!r} and budget={budget!r}.")
     if ratio is not None:
-        if isinstance(ratio, bool) or not isinstance(ratio, Real) or not 1 <= float(ratio) < math.inf:
+        real: Any = ratio
+        if isinstance(ratio, bool) or not isinstance(ratio, Real) or not 1 <= real < math.inf:
             raise InputError(f"ratio must be a finite number of 1 or more, got {ratio!r}.")
-        return math.floor(total / float(ratio))
+        return math.floor(total / real)
     if isinstance(budget, bool) or not isinstance(budget, Integral) or budget < 1:
         raise InputError(f"budget must be a positive integer, got {budget!r}; a ratio is given as ratio=.")
     return int(budget)

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from .._checks import flag
 from ..errors import InputError
 from .admm import Weights
-from .budget import MEASURES, limit_of
+from .budget import check_measure, limit_of
 from .channel_graph import ChannelGraph, channel_graph
 from .counting import checked_shape, count, parameters_of
 from .sizes import remember, set_sizes, sizes_of
@@ -107,10 +108,9 @@ class Channels:
         measure: str = "parameters",
         uniform: bool = False,
     ):
-        if not isinstance(measure, str) or measure not in MEASURES:
-            raise InputError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}.")
+        check_measure(measure)
         self.input_shape, self.ratio, self.budget, self.measure = checked_shape(input_shape), ratio, budget, measure
-        self.uniform = uniform
+        self.uniform = flag("uniform", uniform)
         self.masks: Masks = []
         self._graph: ChannelGraph | None = None
 

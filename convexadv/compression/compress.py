@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from .._checks import number
-from ..errors import InputError, needs_checkpoint, wrong_kind
-from ..robustness.arguments import sides
+from ..errors import InputError, TrainingError, needs_checkpoint, wrong_kind
+from ..robustness.arguments import evaluation_mode, sides
 from ..training import TRADES, Adversarial, Clean, History, Images, OneStep, Settings, train
 from ..training.data import Augmentation
 from ..training.objectives import Objective
@@ -144,7 +145,7 @@ def compress(
     FileFormatError
         If a checkpoint cannot be read or belongs to another run.
     TrainingError
-        If a loss is not finite any more; the last checkpoints are kept.
+        If a loss, a weight or a score is not finite any more; the last checkpoints are kept.
 
     Examples
     --------
@@ -185,6 +186,7 @@ def compress(
     stages.calibrate(made)
     if epochs[1]:
         stages.train("tune", made, epochs[1])
+    stages.require_finite_scores(made)
     report = compression_report(model, made, shape, latency=latency)
     _LOGGER.info("%d of %d parameters", report.parameters[1], report.parameters[0])
     return Compressed(made.eval(), report, stages.history)
@@ -217,6 +219,16 @@ class _Stages:
             callback=None if callback is None else lambda record: callback(name, record),
             **self.keeping,
         )
+
+    def require_finite_scores(self, model: nn.Module) -> None:
+        """Raise TrainingError for a model that training has spoiled."""
+        device = next(model.parameters()).device
+        with evaluation_mode(model), torch.no_grad():
+            scores = model(self.images.x[: self.settings.batch_size].to(device))
+        if self.history["admm"] + self.history["tune"] and not bool(torch.isfinite(scores).all()):
+            raise TrainingError(
+                "the compact model gives scores that are not finite; a smaller learning rate is needed, or precision float32."
+            )
 
     def calibrate(self, model: nn.Module) -> None:
         """Measure the statistics of batch norms on what training normalises."""

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..errors import InputError
 from .admm import Weights
-from .budget import Allocation, allocate
+from .budget import Allocation, allocate, check_measure
 from .projection import Ranks, project
 from .spectrum import factorable, spectra
 
@@ -47,6 +47,7 @@ class LowRank:
     ):
         self.keep = names("keep", keep)
         self.input_shape = input_shape
+        check_measure(measure)
         self.settings: dict[str, Any] = {"ratio": ratio, "budget": budget, "measure": measure, "method": method}
         self.allocation: Allocation | None = None
         self.ranks: dict[str, Ranks] = {}

@@ -344,6 +344,10 @@ def _check_fit(model: nn.Module, images: Images, device: torch.device) -> None:
         raise InputError(
             f"the model does not take inputs of shape {shape}: {reason(error)}; inputs that it takes are needed."
         ) from error
+    if isinstance(scores, torch.Tensor) and (scores.ndim > 2 or scores.shape[:1] != (1,)):
+        raise InputError(
+            f"the model gives scores of shape {tuple(scores.shape)} for one input of shape {shape}; one row is needed."
+        )
     if isinstance(scores, torch.Tensor) and scores.ndim == 2 and scores.shape[1] < images.n_classes:
         raise InputError(
             f"the model gives {scores.shape[1]} scores, and y holds the class number {images.n_classes - 1}; one score a "

@@ -14,6 +14,7 @@ from .._checks import choice, number, positive_integer
 from ..errors import InputError
 from ..robustness.arguments import sides
 from ..robustness.pgd import Neighbourhood, projected_gradient
+from .settings import LARGEST
 
 NORMS = ("linf", "l2", "l1")
 
@@ -75,7 +76,7 @@ class Adversarial(AtPoints):
     def __post_init__(self) -> None:
         check_ball(self.norm, self.bounds)
         positive_integer("steps", self.steps)
-        as_floats(self, "radius", "step_size")
+        as_floats(self, "radius", optional="step_size")
 
     def points(
         self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
@@ -141,7 +142,7 @@ class OneStep(AtPoints):
 
     def __post_init__(self) -> None:
         check_ball("linf", self.bounds)
-        as_floats(self, "radius", "noise", "step")
+        as_floats(self, "radius", "noise", optional="step")
 
     def points(
         self, model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator
@@ -243,8 +244,7 @@ def check_ball(norm: Any, bounds: Any) -> None:
         raise InputError("bounds hold arrays; two numbers (low, high), the same for all entries, are needed.")
 
 
-def as_floats(objective: Any, *names: str) -> None:
-    """Make attributes of a frozen objective plain floats of zero or more; None stays."""
-    for name in names:
-        value = getattr(objective, name)
-        object.__setattr__(objective, name, None if value is None else number(name, value))
+def as_floats(objective: Any, *names: str, optional: str = "") -> None:
+    """Make attributes of a frozen objective plain floats from zero to what float32 holds; an optional one may be None."""
+    for name in names if getattr(objective, optional, None) is None else (*names, optional):
+        object.__setattr__(objective, name, number(name, getattr(objective, name), 0.0, LARGEST))

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..errors import InputError
 
+LARGEST = 1e38
+"""Of numbers that weights in float32 are multiplied by."""
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -64,7 +66,7 @@ class Settings:
         _require(_whole(self.random_state) and self.random_state >= 0, self, "random_state", "a whole number >= 0")
         for name in ("learning_rate", "weight_decay", "sharpness"):
             value = getattr(self, name)
-            _require(_finite(value) and value >= 0, self, name, "a finite number >= 0")
+            _require(_finite(value) and 0 <= value <= LARGEST, self, name, "a number from 0 to 1e38")
         for name in ("momentum", "warm_up"):
             value = getattr(self, name)
             _require(_finite(value) and 0 <= value < 1, self, name, "a number in [0, 1)")
@@ -98,4 +100,4 @@ def _whole(value: Any) -> bool:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
