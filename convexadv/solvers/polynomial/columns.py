@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ...problems.certificate import AtomSet
 from ...problems.chunks import Chunk, PerChunk
 from .ball_curvature import has_balls
 from .consolidate import consolidated
 from .curvature import preconditioner
+from .entrants import joined_by
 from .lbfgs import Memory, minimise
 from .model import ComponentModel, Neurons, Point, Smoothing
 from .radial import FEASIBLE, best_multiple
 from .requests import Collect, Evaluate, Price
+from .state import State, at_zero, centres_of, zero_loss
 
 MU = 0.1
 """Proximal weight, in units of the shortfall (margins of one)."""
@@ -47,7 +47,6 @@ RENEWAL = 40
 """Evaluations after which a refinement with balls takes the curvature of where it is."""
 _FIRST_EVALUATIONS = 60
 _MOST_EVALUATIONS = 300
-_SHRINKINGS = 14
 _PATIENCE = 40
 _FINEST = 1e-4
 _SHARPEN = 0.05
@@ -57,28 +56,6 @@ _LEAST_MU = 0.002
 
 Job = Generator[Any, Any, Any]
 """Yields requests (:mod:`.requests`) and is sent their answers."""
-
-
-@dataclass
-class State:
-    """All that a solve needs to go on: neurons, proximal centres and the dual point of the next price."""
-
-    neurons: Neurons
-    smoothing: Smoothing
-    point: Point
-
-
-@dataclass
-class Bounds:
-    """Best pair of numbers found so far, and what proves them."""
-
-    upper: float
-    lower: float
-    violation: float
-    network: Neurons
-    point: Point
-    atoms: tuple[AtomSet, ...] | None = None
-    """What proves the lower bound, where it is not the dual point of a network."""
 
 
 class ColumnGeneration:
@@ -98,8 +75,8 @@ class ColumnGeneration:
     def __init__(self, model: ComponentModel, chunks: list[Chunk], tolerance: float, exact: bool = True):
         self.model, self.tolerance, self.exact = model, tolerance, exact
         self.torch = model.torch
-        self.zero_objective = self._zero_loss(chunks)
-        self.state, self.bounds = self._zero(chunks)
+        self.zero_objective = zero_loss(model, chunks)
+        self.state, self.bounds = at_zero(model, chunks, MU, self.zero_objective)
         self.memory = Memory()
         self._best: tuple[float, Neurons] | None = None
         self.rounds = 0
@@ -145,7 +122,7 @@ class ColumnGeneration:
             own = self.state.smoothing
             halved = [[None if z is None else 0.5 * z for z in chunk] for chunk in own.centres]
             _, _, multipliers = yield Evaluate(self.model, neurons, own._replace(centres=halved), self.exact)
-            smoothing = own._replace(centres=self.centres(multipliers))
+            smoothing = own._replace(centres=centres_of(self.model, multipliers))
         _, _, multipliers = yield Evaluate(self.model, neurons, smoothing, self.exact)
         self.state = State(neurons, smoothing, Point(neurons, smoothing.nu, multipliers))
         yield from self._keep_best()
@@ -157,7 +134,7 @@ class ColumnGeneration:
             return
         self.rounds += 1
         self._tune()
-        yield from self._add(extremes)
+        self.state.neurons = yield from joined_by(self.model, self.state, extremes, self.tolerance, self.exact)
         yield from self._refine(keep_going)
         yield from self._keep_best()
         self._prune()
@@ -174,71 +151,6 @@ class ColumnGeneration:
         self._gaps.append(self.gap)
         self._uppers.append(self.bounds.upper)
         return extremes
-
-    def _zero(self, chunks: list[Chunk]) -> tuple[State, Bounds]:
-        none = self.model.no_neurons()
-        multipliers = [
-            [
-                None if terms is None else terms.loss.multipliers(terms.offset)[1]
-                for terms in chunk.terms[self.model.number]
-            ]
-            for chunk in chunks
-        ]
-        centres = self.centres(multipliers)
-        point = Point(none, 0.0, multipliers)
-        constrained = self.model.constrained
-        bounds = Bounds(
-            math.inf if constrained else self.zero_objective, -math.inf, 1.0 if constrained else 0.0, none, point
-        )
-        return State(none, Smoothing(centres, MU, 1.0, 0.0), point), bounds
-
-    def _zero_loss(self, chunks: list[Chunk]) -> float:
-        losses = [
-            float((terms.weight * terms.loss.group_value(terms.offset)).sum())
-            for chunk in chunks
-            for _, terms in chunk.present(self.model.number)
-            if not terms.hard
-        ]
-        return self.model.problem.together.sum(math.fsum(losses))
-
-    def _add(self, extremes: list[Any]) -> Job:
-        torch, beta = self.torch, self.model.problem.beta
-        vectors: list[Any] = []
-        signs: list[float] = []
-        outputs: list[int] = []
-        for output, extreme in enumerate(extremes):
-            order = torch.argsort(extreme.values, descending=True)
-            for i in order.tolist():
-                sign, direction = float(extreme.signs[i]), extreme.directions[i]
-                if float(extreme.values[i]) <= beta * (1.0 + 0.1 * self.tolerance):
-                    break
-                same = [v for v, s, o in zip(vectors, signs, outputs, strict=True) if s == sign and o == output]
-                if all(abs(float(direction @ other)) < 0.95 for other in same):
-                    vectors.append(direction)
-                    signs.append(sign)
-                    outputs.append(output)
-        if not vectors:
-            return
-        old = self.state.neurons
-        new = Neurons(
-            torch.stack(vectors).to(old.vectors),
-            torch.tensor(signs).to(old.signs),
-            torch.tensor(outputs, device=old.outputs.device),
-        )
-        if not len(old.signs):
-            tau, _, _ = yield from best_multiple(self.model, new, 1e-12, 1e12)
-            self.state.neurons = new.scaled(max(tau, 1e-20))
-            return
-        before, _, _ = yield Evaluate(self.model, old, self.state.smoothing, self.exact)
-        share = 0.01 * float((old.vectors**2).sum()) / len(old.signs)
-        for _ in range(_SHRINKINGS):
-            small = new.scaled(share)
-            joined = Neurons(*(torch.cat(pair) for pair in zip(old, small, strict=True)))
-            value, _, _ = yield Evaluate(self.model, joined, self.state.smoothing, self.exact)
-            if value < before:
-                break
-            share *= 0.1
-        self.state.neurons = joined
 
     def _refine(self, keep_going: Callable[[], bool]) -> Job:
         neurons, smoothing = self.state.neurons, self.state.smoothing
@@ -266,12 +178,7 @@ class ColumnGeneration:
         self.evaluations = min(_MOST_EVALUATIONS, int(1.25 * self.evaluations))
         self.state.neurons = neurons._replace(vectors=found.point.view(shape))
         self.state.point = Point(self.state.neurons, smoothing.nu, found.extra)
-        self.state.smoothing = smoothing._replace(centres=self.centres(found.extra))
-
-    def centres(self, multipliers: PerChunk) -> PerChunk:
-        """Multipliers as proximal centres, where the loss needs them."""
-        kinds = self.model.kinds
-        return [[z if kind.centred else None for kind, z in zip(kinds, chunk, strict=True)] for chunk in multipliers]
+        self.state.smoothing = smoothing._replace(centres=centres_of(self.model, found.extra))
 
     def latest(self) -> Neurons:
         """The network to go on from: the best of a refinement that is under way, else that of the state."""

@@ -10,11 +10,12 @@ import numpy as np
 
 from ...problems.certificate import OptimalityCertificate
 from ...problems.chunks import Chunk, split
-from .columns import MU_AGAIN, ColumnGeneration, Job, State
+from .columns import MU_AGAIN, ColumnGeneration, Job
 from .consolidate import consolidated
 from .model import Neurons, Point
 from .radial import FEASIBLE, best_multiple
 from .semidefinite import atoms_of, central_path, layout_of, multipliers_of, network_of, operations
+from .state import State, centres_of
 
 _SHARE = 0.2
 """Of the tolerance that the gap of the iterates reaches before the problem judges them."""
@@ -87,7 +88,7 @@ def _judge(column: ColumnGeneration, chunks: list[Chunk], layout: Any, iterate: 
     shapes = [terms.shape for terms in model.component.terms]
     whole = [model.tensor(array) for array in multipliers_of(layout, iterate, shapes)]
     multipliers = split(chunks, model.number, whole)
-    smoothing = column.state.smoothing._replace(centres=column.centres(multipliers), mu=MU_AGAIN)
+    smoothing = column.state.smoothing._replace(centres=centres_of(model, multipliers), mu=MU_AGAIN)
     kept = column.bounds.network
     column.state = State(kept, smoothing, Point(kept, smoothing.nu, multipliers))
 

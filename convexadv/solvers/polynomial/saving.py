@@ -8,8 +8,9 @@ import numpy as np
 
 from ..._arrays import to_numpy
 from ...problems.chunks import Chunk, PerChunk, joined, split
-from .columns import Bounds, ColumnGeneration, State
+from .columns import ColumnGeneration
 from .model import Neurons, Point, Smoothing
+from .state import Bounds, State
 
 _FACTS = ("rounds", "evaluations", "accuracy", "expected", "curved", "exact", "tolerance")
 

@@ -8,7 +8,7 @@ from ....problems.certificate import AtomSet
 from ....recovery import neural_decomposition, restore
 from ....rotations import equalise
 from .families import Family, Layout
-from .newton import Iterate, Part
+from .variables import Iterate, Part
 
 
 @np.errstate(all="ignore")

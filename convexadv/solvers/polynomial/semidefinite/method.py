@@ -15,8 +15,9 @@ import numpy as np
 
 from .coordinates import Coordinates
 from .families import Family, Layout
-from .newton import Iterate, Part, System, diagonals, symmetric
+from .newton import System
 from .start import start
+from .variables import Iterate, Part, diagonals, symmetric
 
 MAX_STEPS = 100
 _TO_EDGE = 0.95

@@ -6,7 +6,7 @@ import numpy as np
 
 from .coordinates import Coordinates
 from .families import Family, Layout
-from .newton import Iterate, Part, diagonals, inequality
+from .variables import Iterate, Part, diagonals, inequality
 
 _SIZE = 1.0
 """First products mu, in units of the mean multiplier: margins are of size one."""
