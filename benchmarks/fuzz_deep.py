@@ -39,7 +39,7 @@ def _model(rng: np.random.Generator, d: int, outputs: int) -> nn.Module:
         lambda: nn.Sequential(nn.Dropout(0.5), nn.Linear(d, width), nn.LeakyReLU(), nn.Linear(width, outputs)),
         lambda: nn.Linear(d, outputs),
     ]
-    model = kinds[rng.integers(len(kinds))]()
+    model = kinds[rng.choice(len(kinds), p=[0.25, 0.25, 0.24, 0.24, 0.02])]()
     model = model.double() if rng.random() < 0.2 else model
     return model.train(bool(rng.random() < 0.3))
 
@@ -152,14 +152,16 @@ def compress(rng: np.random.Generator, tally: Tally) -> None:
     n = int(rng.integers(2, 9))
     X, y = rng.random((n, 1, 8, 8)), np.append(np.arange(classes), rng.integers(0, classes, n))[:n]
     options: dict[str, Any] = {
-        "ratio": float(rng.choice([1.0, 1.5, 3.0, 8.0, 1e6, 0.5])),
+        "ratio": float(rng.choice([1.0, 1.5, 2.0, 8.0, 1e6, 0.5], p=[0.2, 0.3, 0.3, 0.1, 0.05, 0.05])),
         "measure": str(rng.choice(["parameters", "flops"])),
         "method": str(rng.choice(["cstar", "greedy", "uniform", "channels", "channels-uniform"])),
         "attack": str(rng.choice(["onestep", "pgd", "trades", "clean"])),
         "radius": float(rng.choice([0.0, 8 / 255, 1.0])),
         "epochs": (int(rng.integers(0, 2)), int(rng.integers(0, 2))),
         "bounds": (0.0, 1.0) if rng.random() < 0.8 else None,
-        "settings": Settings(batch_size=int(rng.integers(1, 5)), learning_rate=float(rng.choice([0.05, 0.0, 1e9]))),
+        "settings": Settings(
+            batch_size=int(rng.integers(1, 5)), learning_rate=float(rng.choice([0.05, 0.0, 1e9], p=[0.9, 0.05, 0.05]))
+        ),
         "keep": () if rng.random() < 0.8 else ("head",),
         "budget": None,
     }
@@ -288,7 +290,7 @@ def foolbox(rng: np.random.Generator, tally: Tally) -> None:
     X, y, radius = case.X[rows], case.y[rows], case.radius[rows]
     names = ["PGD", "FastGradientAttack", "BasicIterativeAttack", "DeepFoolAttack", "AdditiveUniformNoiseAttack", "X"]
     options: dict[str, Any] = {
-        "attack": str(rng.choice(names)),
+        "attack": str(rng.choice(names, p=[0.3, 0.2, 0.2, 0.15, 0.13, 0.02])),
         "radius": radius if rng.random() < 0.7 else float(radius[0]),
         "norm": norm,
         "bounds": case.bounds,

@@ -57,6 +57,7 @@ REFUSED = {
     "a loss that is an array": lambda: robustify(loss=np.zeros(3)),
     "a radius that is a type": lambda: robustify(radius=np.float64),
     "a beta that is a type": lambda: robustify(beta=np.float64),
+    "a scaling that is an array": lambda: robustify(scaling=np.array(None)),
     "a seed of a head that is a fraction": lambda: robustify(random_state=0.5),
     "a seed of a head that is negative": lambda: robustify(random_state=-1),
     "a seed of a head that is text": lambda: robustify(random_state="0.1"),

@@ -41,7 +41,7 @@ def feature_scaling(features: np.ndarray, kind: str | None) -> Scaling:
     InputError
         If the kind is unknown, or no feature varies.
     """
-    if kind not in SCALINGS:
+    if not (kind is None or isinstance(kind, str)) or kind not in SCALINGS:
         raise InputError(f'scaling={kind!r} is unknown; choose "standard", "norm" or None.')
     n, d = features.shape
     if kind is None:
