@@ -231,6 +231,18 @@ def test_gaps_of_a_hundred_millionth_are_certified(loss) -> None:
     assert solution.violation == 0.0
 
 
+def test_the_gradients_of_a_logistic_loss_are_waited_for() -> None:
+    """Blocks outside, here of a cone that is {0}, are priced anew while the multipliers still move."""
+    rng = np.random.default_rng(49)
+    X = rng.normal(size=(5, 3))
+    X /= np.linalg.norm(X, axis=1)[:, None]
+    y = [1, -1, 1, -1, 1]
+    problem = ca.ReLUProblem(X, y, n_gates=5, random_state=49, radius=0.5, loss="logistic", beta=1e-3)
+    solution = ca.solve(problem)
+    assert solution.status.ok
+    assert solution.objective == pytest.approx(optimum(problem), rel=1e-4)
+
+
 def test_the_optimum_is_zero_above_the_threshold() -> None:
     sets = data()
     base = ca.ReLUProblem(sets["X"], sets["two"], n_gates=8)

@@ -39,6 +39,8 @@ _WHOLE_WORK = 3e11
 """Operations of an iteration up to which the working set starts with all blocks."""
 _FOLLOWING = 0.8
 """Share of the gap that a solved working set may keep in an iteration that still counts as progress."""
+_PATIENCE = 10
+"""Iterations without such progress that the gradients of a smooth loss are waited for."""
 _NUDGES = 5
 _FEWEST = 4
 _MOST_GROWTH = 4
@@ -103,7 +105,7 @@ class Component:
     def _begin(self) -> None:
         """Start the method afresh on the working set."""
         self.method = self.parts.method(self.within)
-        self._examined = math.inf
+        self._examined, self._waited = math.inf, 0
         self._early = list(_EARLY)
 
     @property
@@ -140,10 +142,13 @@ class Component:
             return True
         follows = solved and not stuck  # complementarity runs ahead of the gradients of a smooth loss
         if follows and self.gap < _FOLLOWING * before:
+            self._waited = 0
             return True
         if ended or self._early_pricing(estimate, tolerance):
             self._end_round(proof, tolerance, ended)
-            self.stalled = self.stalled and not (follows and self.gap < _FOLLOWING * before)
+            self._waited += 1
+            waits = self.gap < _FOLLOWING * before or (self.method.smooth and self._waited <= _PATIENCE)
+            self.stalled = self.stalled and not (follows and waits)
         elif estimate < _LEAVE_GAP and self._work(len(self.within)) > _WORTH_LEAVING:
             self._let_leave(proof, estimate, tolerance)
         return True

@@ -89,6 +89,11 @@ class InteriorPoint:
         """Which blocks there are."""
         return self.maps.layout
 
+    @property
+    def smooth(self) -> bool:
+        """Whether the multipliers of a loss are its derivatives."""
+        return any(group.shape.smooth is not None for group in self.groups)
+
     def _start(self, size: float) -> None:
         X, maps = self.X, self.maps
         count, (n, d) = len(self.layout.gate), X.shape
