@@ -38,9 +38,9 @@ _RELU = {
 _HEADS = {
     "as trained": "as trained (SAM)",
     "tuned": "tuned, own layers",
-    "polynomial": "polynomial head",
-    "relu": "ReLU head",
-    "gated-relu": "gated ReLU head",
+    "polynomial, frozen": "as trained, polynomial head",
+    "relu, frozen": "as trained, ReLU head",
+    "gated-relu, frozen": "as trained, gated ReLU head",
     "polynomial, tuned": "tuned, polynomial head",
     "relu, tuned": "tuned, ReLU head",
     "gated-relu, tuned": "tuned, gated ReLU head",
