@@ -11,6 +11,7 @@ import convexadv as ca
 from benchmarks.fuzz_problems import problem as drawn
 from convexadv.losses import HINGE
 from convexadv.recovery import neural_decomposition, restore
+from convexadv.solvers.polynomial import in_full
 from convexadv.solvers.polynomial.semidefinite import atoms_of, central_path, layout_of, network_of, operations
 from convexadv.solvers.polynomial.semidefinite.coordinates import Coordinates
 
@@ -125,14 +126,18 @@ def test_few_neurons_are_kept() -> None:
     assert 0 < solution.network.n_neurons <= sum(ranks)
 
 
-def test_medium_boxes_are_handed_over_by_column_generation() -> None:
-    rows, labels = data(50, 12, seed=1)
-    problem = ca.PolynomialProblem(rows / 5.0, labels, radius=0.03, norm="linf", beta=0.003)
-    solution = ca.solve(problem, tol=1e-4, time_limit=60)
+def test_column_generation_hands_over_what_takes_it_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths: list[object] = []
+    monkeypatch.setattr(in_full, "_AT_ONCE", {"linf": 0.0})
+    monkeypatch.setattr(in_full, "central_path", lambda layout: paths.append(layout) or central_path(layout))
+    rows, labels = data(30, 6, seed=1)
+    problem = ca.PolynomialProblem(rows / 3.0, labels, radius=0.03, norm="linf", beta=0.003)
+    solution, again = (ca.solve(problem, tol=1e-4, time_limit=60) for _ in range(2))
     assert solution.status is ca.Status.OPTIMAL
     assert solution.variables["rounds"] > 0
-    again = ca.solve(problem, tol=1e-4, time_limit=60)
+    assert len(paths) == 2
     assert (again.objective, again.lower_bound) == (solution.objective, solution.lower_bound)
+    assert abs(solution.objective - ca.solve(problem, "CLARABEL").objective) <= 2e-4 * solution.objective
 
 
 def test_no_time_leaves_valid_bounds() -> None:

@@ -22,10 +22,11 @@ _SHARE = 0.2
 _AGAIN = 0.1
 _CUTS = (1e-2, 1e-3, 1e-4, 1e-5)
 """Shares of the penalty that may be dropped to have fewer neurons."""
-_AT_ONCE = 4e8
-"""Operations of a solve, a few tenths of a second, up to which column generation is not tried first."""
-_EVALUATION, _BALL, _BOX = 1e6, 1e3, 3e4
-"""Operations of an evaluation in column generation: at least, for a ball and neuron, and for a coordinate of a box."""
+_AT_ONCE = {"clean": 4e8, "l2": 4e8, "linf": 4e9}
+"""Operations of a solve up to which column generation is not tried first: a tenth of a second, a second for boxes, where it
+seldom ends sooner."""
+_EVALUATION, _PAIR = 1e6, {"clean": 1e2, "l2": 4e3, "linf": 4e4}
+"""Operations of an evaluation in column generation: at least, and for a row and neuron, or coordinate of a box."""
 
 
 def worth_while(column: ColumnGeneration) -> bool:
@@ -33,13 +34,14 @@ def worth_while(column: ColumnGeneration) -> bool:
 
     All numbers are counts, so that the same call takes the same way.
     """
-    problem, component = column.model.problem, column.model.component
-    cost = operations(problem, component)
-    if cost <= _AT_ONCE or not math.isfinite(cost):
-        return cost <= _AT_ONCE
-    terms = sum(part.shape[0] * part.shape[1] for part in component.terms)
-    each = _BOX * problem.rows.d if problem.norm == "linf" else _BALL * len(column.state.neurons.signs)
-    return column.model.evaluations * (_EVALUATION + terms * each) > cost
+    model = column.model
+    kind = model.problem.norm if model.robust else "clean"
+    cost = operations(model.problem, model.component)
+    if cost <= _AT_ONCE[kind] or not math.isfinite(cost):
+        return cost <= _AT_ONCE[kind]
+    terms = sum(part.shape[0] * part.shape[1] for part in model.component.terms)
+    width = model.problem.rows.d if kind == "linf" else len(column.state.neurons.signs)
+    return model.evaluations * (_EVALUATION + _PAIR[kind] * terms * width) > cost
 
 
 def by_interior_point(column: ColumnGeneration, chunks: list[Chunk], keep_going: Callable[[], bool]) -> Job:
