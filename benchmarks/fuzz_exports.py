@@ -19,6 +19,7 @@ from benchmarks.fuzz_problems import data, problem
 from benchmarks.fuzz_tally import TINY, Draw, Tally, numbers
 from convexadv import plotting
 from convexadv._arrays import to_numpy
+from convexadv.networks.evaluation import evaluate
 
 _ROWS = 12
 _KINDS = ("polynomial", "ReLU", "gated")
@@ -39,7 +40,7 @@ def onnx(rng: np.random.Generator, tally: Tally) -> None:
         return
     classes = next(json.loads(each.value) for each in made.metadata_props if each.key == "classes")
     tally.expect(classes == net.classes.tolist(), f"the classes of a {kind} graph are others")
-    want, size = net.scores(X), _size(net, X)
+    want, size = evaluate(net, X), _size(net, X)
     for name, session in (("reference", ReferenceEvaluator(made)), ("runtime", _runtime(made))):
         for count in (_ROWS, 1):
             found = session.run(["scores"], {"x": X[:count]})[0]

@@ -22,12 +22,13 @@ import torch
 import convexadv as ca
 from benchmarks.fuzz_bytes import damaged, rewritten
 from benchmarks.fuzz_certificates import _ARRAYS as ARRAY_CHANGES
-from benchmarks.fuzz_margins import network
+from benchmarks.fuzz_margins import margins_of, network
 from benchmarks.fuzz_tally import Draw, Tally, unit_points
 from convexadv._arrays import to_numpy
 from convexadv.compression import factorise_model, load_factorised, save_factorised
 from convexadv.datasets import read_table
 from convexadv.model_files import build, load_model, save_model
+from convexadv.networks.evaluation import evaluate
 from convexadv.verification import Claim, pack, unpack
 
 _CHANGES = 60
@@ -84,7 +85,7 @@ def networks(rng: np.random.Generator, tally: Tally) -> None:
                 torch.equal(a, b) for a, b in zip(found.state_dict().values(), copy.state_dict().values(), strict=True)
             )
             tally.expect(same, "a network that was read is another one when saved again")
-            scores = found.scores(np.zeros((2, found.n_features)))
+            scores = evaluate(found, np.zeros((2, found.n_features)))
             tally.expect(len(scores) == 2, "a network that was read has no scores")
 
         _tried(rng, tally, type(net).__name__, path, lambda: ca.load(path), check, "convexadv")
@@ -175,7 +176,7 @@ def _true(rng: np.random.Generator, tally: Tally, found: Any, name: str, path: P
     points = points if claim.low is None else np.clip(points, claim.low, claim.high)
     points = np.where(np.isfinite(points).all(-1, keepdims=True), points, X)
     double = net.double()
-    margins = double.margins(points.reshape(-1, d), np.tile(y, 8)).reshape(8, -1)
+    margins = margins_of(double, points.reshape(-1, d), np.tile(y, 8)).reshape(8, -1)
     least = np.where(np.isnan(margins), np.inf, margins).min(0)
     bound = claim.lower_bound[rows] - _UNDERFLOW
     tally.expect(bound <= least + 1e-12 * abs(least), f"a verified bound is wrong ({name})", bound, least)

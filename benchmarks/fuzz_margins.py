@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 import convexadv as ca
 from benchmarks.fuzz_tally import TINY, Draw, Tally, numbers, radii, sizes, unit_points
 from convexadv.cones import Cones, project, violations
+from convexadv.networks.evaluation import evaluate
+from convexadv.networks.network import class_margins
 from convexadv.recovery import lift, network_from_lift, neural_decomposition, restore
 
 _ROWS, _POINTS = 40, 30
@@ -38,6 +41,12 @@ def network(rng: np.random.Generator, kind: str, d: int, decades: float = 12.0) 
     return ca.GatedReLUNetwork(neurons, weights, biases, alpha * (rng.random() < 0.5), **options)
 
 
+def margins_of(net: Any, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Margins (n,) of labels; infinite or NaN where the scores overflow, which ``net.margins`` refuses."""
+    scores = torch.as_tensor(evaluate(net, X))
+    return class_margins(scores, torch.as_tensor(np.searchsorted(net.classes, y))).numpy()
+
+
 def margins(rng: np.random.Generator, tally: Tally) -> None:
     """No point of a ball has a smaller margin than the bound; exact bounds are attained by their points."""
     kind, d = str(rng.choice(["polynomial", "ReLU", "gated"])), int(rng.integers(1, 5))
@@ -50,12 +59,12 @@ def margins(rng: np.random.Generator, tally: Tally) -> None:
     complete = rng.random() < 0.15 and (kind, norm) != ("polynomial", "l1")
     found = ca.worst_case_margin(net, X, y, r, norm, complete=complete, max_branches=8)
     tally.expect(~np.isnan(found.lower_bound), f"a {kind} margin is NaN in {norm}", found.lower_bound, X, r)
-    own = net.margins(X, y)
+    own = margins_of(net, X, y)
     low = found.lower_bound - _UNDERFLOW * (1 + (abs(X - np.asarray(net.shift)).sum(1) + d * r) / unit.min())
     tally.expect(low <= own, f"a {kind} bound lies above the margin itself in {norm}", found.lower_bound, own)
     grid = np.linspace(-1, 1, _POINTS)[:, None, None] + np.zeros((1, _ROWS, 1))
     points = _inside(X, r, grid if d == 1 else unit_points(rng, (_POINTS, _ROWS, d), norm), norm)
-    values = net.margins(points.reshape(-1, d), np.tile(y, _POINTS)).reshape(_POINTS, _ROWS)
+    values = margins_of(net, points.reshape(-1, d), np.tile(y, _POINTS)).reshape(_POINTS, _ROWS)
     least = np.where(np.isnan(values), np.inf, values).min(0)
     good = (low <= least) & ((found.lower_bound <= 0) | (least > 0))
     tally.expect(good, f"a point undercuts a {kind} bound in {norm}", found.lower_bound, least, X, r)
@@ -89,7 +98,7 @@ def one_feature(rng: np.random.Generator, tally: Tally) -> None:
         for norm in ("l2", "linf", "l1")
     }
     points = _inside(X, r, np.linspace(-1, 1, 401)[:, None, None] + np.zeros((1, _ROWS, 1)), "l2")
-    grid = net.margins(points.reshape(-1, 1), np.tile(y, 401)).reshape(401, _ROWS)
+    grid = margins_of(net, points.reshape(-1, 1), np.tile(y, 401)).reshape(401, _ROWS)
     size = 1e-9 * (abs(grid).max(0) + abs(net.scores(X).reshape(_ROWS, -1)).max(1))
     for norm, each in found.items():
         tally.expect(
@@ -119,7 +128,7 @@ def distances(rng: np.random.Generator, tally: Tally) -> None:
     tally.expect((abs(gone - found) <= 1e-9 * (found + abs(X).max(1)))[there], "distance and point disagree")
     y, r = net.predict(X), np.where(there, 0.999 * found, np.minimum(1e6, 1 + abs(X).max(1)))
     e = r[:, None] * unit_points(rng, (_POINTS, _ROWS, d))
-    moved = net.margins((X + e).reshape(-1, d), np.tile(y, _POINTS)).reshape(_POINTS, _ROWS).min(0)
+    moved = margins_of(net, (X + e).reshape(-1, d), np.tile(y, _POINTS)).reshape(_POINTS, _ROWS).min(0)
     z = (abs(X) + r[:, None] + abs(np.asarray(net.shift))) / np.asarray(net.scale)
     reach = 1 + z.sum(1)
     size = (
