@@ -46,9 +46,7 @@ def onnx(rng: np.random.Generator, tally: Tally) -> None:
             found = session.run(["scores"], {"x": X[:count]})[0]
             if not tally.expect(found.shape == want[:count].shape, f"{kind} {name}: scores of shape {found.shape}"):
                 continue
-            # of one feature the runtime fuses the division with the product, and keeps the divisor in float32
-            coarse = np.float32 if name == "runtime" and d == 1 else X.dtype
-            allowed = 64 * np.finfo(coarse).eps * size[:count].reshape(-1, *(1,) * (want.ndim - 1))
+            allowed = 64 * np.finfo(X.dtype).eps * size[:count].reshape(-1, *(1,) * (want.ndim - 1))
             allowed = allowed + (1e-37 if single else 1e-300)
             # where the sums overflow, the order of the terms decides what comes out; a row at a gate may fall on both sides
             good = (abs(found - want[:count]) <= allowed) | ~np.isfinite(allowed) | _at_a_gate(net, X[:count], want)

@@ -91,6 +91,8 @@ class _Graph:
 
     def scaled(self) -> str:
         shift, scale = self.constant(self.network.shift), self.constant(self.network.scale)
+        if self.network.n_features == 1:  # onnxruntime fuses a constant of one entry with the product, in float32
+            scale = self.node("Expand", scale, self.node("Shape", "x"))
         return self.node("Div", self.node("Sub", "x", shift), scale)
 
     def model(self, scores: str, network: Network) -> Any:

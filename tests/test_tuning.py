@@ -60,5 +60,5 @@ def test_the_mixed_loss_is_the_mean_of_both_where_rows_do_not_meet():
     mixed = Mixed(attacked, 0.25)(model, x, y, torch.Generator().manual_seed(1))
     parts = [f(model, x, y, torch.Generator().manual_seed(1)) for f in (Clean(), attacked)]
     torch.testing.assert_close(mixed, 0.25 * parts[0] + 0.75 * parts[1])
-    with pytest.raises(InputError, match="share=1.5 is out of range"):
+    with pytest.raises(InputError, match=r"share=1\.5 is out of range"):
         Mixed(attacked, 1.5)

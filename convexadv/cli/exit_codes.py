@@ -29,7 +29,7 @@ MEANING = {
     ExitCode.NO_SOLVER: "the solver is not installed, has no licence, or cannot hold the problem in memory",
     ExitCode.NOT_VERIFIED: "verify: a claim of the certificate does not hold, or speaks of another model",
     ExitCode.PROCESS_LOST: "fit with torchrun: a process was lost; a checkpoint, if one was kept, is complete",
-    ExitCode.TRAINING_FAILED: "compress: a loss is not finite any more; the last checkpoints, if any were asked for, are kept",
+    ExitCode.TRAINING_FAILED: "compress: a loss is not finite any more; the last checkpoints, if asked for, are kept",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); no half-written file is left",
 }
 

@@ -161,7 +161,7 @@ def _load_archive(path: Path, key: str) -> tuple[str, np.ndarray, str, np.ndarra
             return name, archive[name], key, archive[key]
     except InputError:
         raise
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise FileFormatError(f"{path} is not a readable NumPy archive of plain arrays ({reason(error)}).") from error
     except OSError as error:
         raise unreadable(path, error) from error

@@ -23,7 +23,7 @@ from ...errors import FileFormatError, InputError, checkpoint_exists, reason, un
 from ...problems.base import Problem
 
 _FORMAT = "convexadv-checkpoint"
-_VERSION = 1
+_VERSION = 2
 
 
 class Checkpoint:
@@ -79,8 +79,10 @@ class Checkpoint:
             "generation": self.generation,
             "facts": facts,
         }
+        arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+        header["sha256"] = _digest(header, arrays)
         with atomic_write(str(files[self.generation % len(files)]), "wb") as file:
-            file.write(save({key: np.ascontiguousarray(value) for key, value in arrays.items()}, _metadata(header)))
+            file.write(save(arrays, _metadata(header)))
         self.last = time.perf_counter()
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -102,12 +104,16 @@ class Checkpoint:
             with safe_open(str(file), "np") as content:
                 header = json.loads((content.metadata() or {}).get(_FORMAT, "null"))
                 arrays = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, RecursionError) as error:
             raise FileFormatError(
                 f"{file} is no readable checkpoint ({reason(error)}); delete it to start anew."
             ) from None
         if not isinstance(header, dict) or header.get("version") != _VERSION:
             raise FileFormatError(f"{file} is not a checkpoint of this version of convexadv; delete it to start anew.")
+        if header.get("sha256") != _digest(header, arrays):
+            raise FileFormatError(
+                f"{file} is damaged: its content does not have the digest that it was written with; delete it to start anew."
+            )
         if header["fingerprint"] != self.fingerprint:
             raise FileFormatError(
                 f"{file} belongs to another problem (data, labels or settings differ); give another path."
@@ -146,6 +152,17 @@ def _writers(path: str, file: str) -> int:
         return 1
     match = re.fullmatch(r"\.\d+-of-(\d+)\.[01]", file[len(path) :])
     return int(match[1]) if match else 0
+
+
+def _digest(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of a header, but for the digest in it, and of arrays with their names, types and shapes."""
+    rest = {key: value for key, value in header.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\0{name} {array.dtype.str} {array.shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _metadata(header: dict[str, Any]) -> dict[str, str]:

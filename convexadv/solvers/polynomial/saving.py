@@ -76,7 +76,7 @@ def unpack(column: ColumnGeneration, chunks: list[Chunk], arrays: dict[str, np.n
 
 def _plain(value: Any) -> Any:
     """Floats that JSON has no name for as text."""
-    return repr(value) if isinstance(value, float) else value
+    return repr(float(value)) if isinstance(value, float) else value
 
 
 def _number(value: Any) -> Any:
