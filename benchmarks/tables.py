@@ -92,7 +92,8 @@ def polynomial(results: Path) -> str:
                 target = f"{row['ratio_target']:g} times CLARABEL: {'more than ' * _stopped(other)}{ratio:.0f}"
                 target += "" if ratio >= row["ratio_target"] else " -"
         lines.append((_POLYNOMIAL[row["row"]], _power(row["gap"]), _power(row["tol"]), took, target, memory))
-    return _table(("data, l2 balls, hinge", "gap", "asked", "seconds", "target", "memory over data (target)"), lines)
+    head = ("data, l2 balls, hinge", "gap", "asked", "seconds", "target", "memory over data (target)")
+    return f"{_table(head, lines)}\n\n{_origin(document, 'speed_polynomial')}"
 
 
 def relu(results: Path) -> str:
@@ -111,7 +112,8 @@ def relu(results: Path) -> str:
         if name in to_ours:
             others.append(f"to our objective {_seconds(to_ours[name] * own['seconds'])}")
         lines.append((label, _power(own["gap"]), _seconds(own["seconds"]), ", ".join(others)))
-    return _table(("n, d, P", "certified gap", "seconds", "others"), lines)
+    table = _table(("n, d, P", "certified gap", "seconds", "others"), lines)
+    return f"{table}\n\n{_origin(document, 'speed_relu')}"
 
 
 def robustness(results: Path) -> str:
@@ -221,6 +223,15 @@ TABLES: dict[str, Callable[[Path], str]] = {
 
 def _record(results: Path, name: str) -> Document:
     return json.loads((results / f"{name}.json").read_text("utf-8"))
+
+
+def _origin(document: Document, name: str) -> str:
+    """Where the figures of a table are from, in a line."""
+    machine = document["hardware"]
+    single = {row["row"] for row in document["results"] if row.get("threads") == 1 != machine["threads"]}
+    alone = f" ({', '.join(sorted(single))}: 1)" if single else ""
+    threads = f"{machine['threads']} of {machine['cores']} cores{alone}"
+    return f"{document['date'][:10]}, {threads}, `benchmarks/results/{name}.json`."
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -159,8 +159,10 @@ def test_a_missed_target_has_a_minus_and_a_solver_that_was_stopped_says_more_tha
     own = {"row": "wdbc-200", "solver": "torch", "status": "optimal", "gap": 5e-5, "tol": 1e-4, "seconds": 0.1}
     own |= {"target": 30.0, "ratio_target": 1000.0, "memory_target": 3.0, "peak_bytes": 200, "data_bytes": 50}
     other = {"row": "wdbc-200", "solver": "CLARABEL", "status": "time_limit", "seconds": 50.0}
-    record.write(tmp_path / "speed_polynomial.json", {"results": [own, other]})
-    last = tables.polynomial(tmp_path).splitlines()[-1]
+    machine = {"date": "2026-01-02 03:04 UTC", "hardware": {"threads": 2, "cores": 4}}
+    record.write(tmp_path / "speed_polynomial.json", {**machine, "results": [{**own, "threads": 1}, other]})
+    *_, last, _, origin = tables.polynomial(tmp_path).splitlines()
+    assert origin.startswith("2026-01-02, 2 of 4 cores (wdbc-200: 1), ")
     assert "0.1; CLARABEL more than 50" in last
     assert "1000 times CLARABEL: more than 500 -" in last
     assert "4.0 (3 -)" in last
