@@ -212,6 +212,28 @@ def test_iterates_bracket_the_optimum_and_atoms_hold_their_moments(name: str) ->
     assert max(gaps) < 1e-6
 
 
+def test_small_penalties_of_fitted_data_take_few_steps() -> None:
+    """A start that is feasible for so small a penalty lies next to the boundary and takes twice as many steps."""
+    n, d, beta = 300, 10, 1e-4
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((n, d))
+    problem = ca.PolynomialProblem(
+        rows / np.linalg.norm(rows, axis=1).max(), rows[:, 0] * rows[:, 1] > 0, radius=0.02, beta=beta
+    )
+    layout = layout_of(problem, problem.components[0])
+    for steps, (iterate, objective, gap) in enumerate(central_path(layout)):
+        lower = problem.lower_bound(ca.OptimalityCertificate(atoms_of(layout, 0, iterate, d)))
+        assert lower <= objective * (1 + 1e-9)
+        if steps == 0:
+            assert iterate.beta > 10 * beta
+            assert gap >= objective - lower
+        if gap <= 1e-4 * objective:
+            break
+    assert gap >= 0.9 * (objective - lower)
+    assert steps <= 24
+    assert iterate.beta == pytest.approx(beta, rel=1e-3)
+
+
 def test_coordinates_against_dense_sums() -> None:
     rng, coordinates = np.random.default_rng(0), Coordinates(4)
     left, right, factor = rng.normal(size=(3, 5, 4, 4))

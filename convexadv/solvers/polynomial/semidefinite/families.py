@@ -19,6 +19,9 @@ from ....losses import Loss
 from ....problems.polynomial import PolynomialProblem
 from ....problems.terms import Component, TermSet
 
+_SHARE = 0.2
+"""Of the sum of all products that belongs to the lifts, in units of the sum that belongs to the rows."""
+
 
 class Family(NamedTuple):
     """Groups g of one set of terms, all with a ball or all without; order q of their inequalities."""
@@ -56,6 +59,13 @@ class Family(NamedTuple):
         return self.weight * self.loss.upper
 
     @property
+    def products(self) -> int:
+        """How many products of variables and multipliers there are."""
+        if self.loss.signed:
+            return 0
+        return self.sign.size * (self.order + len(self.radii)) + self.sign.shape[1] * self.bounded
+
+    @property
     def bounded(self) -> bool:
         """Whether the sum of the multipliers has a limit."""
         return bool(np.isfinite(self.loss.upper))
@@ -88,6 +98,16 @@ class Layout(NamedTuple):
     def outputs(self) -> int:
         """Outputs of the component."""
         return self.directions.shape[1]
+
+    @property
+    def emphasis(self) -> float:
+        """Products of the lifts in units of those of the rows.
+
+        Where n rows pull at a lift, a step that changes the products of all by a small share changes Q by n times it; with
+        equal products no step of a well centred iterate would be long.
+        """
+        rows = sum(family.products for family in self.families)
+        return max(1.0, _SHARE * rows / (2 * self.outputs * len(self.factor)))
 
     def parts(self, lifts: np.ndarray) -> np.ndarray:
         """K o W of every direction from W of every output, (outputs, d + 1, d + 1)."""

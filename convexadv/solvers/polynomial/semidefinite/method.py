@@ -23,6 +23,9 @@ MAX_STEPS = 100
 _TO_EDGE = 0.95
 """Part of the way to the boundary that a step takes."""
 _LEAST_CENTRING = 1e-4
+_FAR = 2.0
+"""Penalty, in units of that of the problem, above which infeasibility falls with the products: if it fell sooner, or much
+later, iterates would leave the path to a solution. Below it steps aim at none, lest rounding in the last steps leave some."""
 _SHORTEST = 1e-8
 """Steps below it show that rounding has taken over."""
 
@@ -30,7 +33,8 @@ _SHORTEST = 1e-8
 def central_path(layout: Layout) -> Iterator[tuple[Iterate, float, float]]:
     """Iterates, their objectives and gaps, up to MAX_STEPS of them or until rounding ends the progress.
 
-    Gaps count what is left of the first iterate's infeasibility, in units of the objective of the zero network.
+    Gaps count what is left of the first iterate's infeasibility: primal in units of the objective of the zero network, dual
+    by shrinking the multipliers until they are feasible.
     """
     coordinates = Coordinates(len(layout.factor))
     linear = all(family.loss.name in ("hinge", "hard") for family in layout.families)
@@ -43,26 +47,27 @@ def central_path(layout: Layout) -> Iterator[tuple[Iterate, float, float]]:
             if not np.isfinite(products):
                 return
             upper, lower = objectives(layout, iterate)
+            lower *= layout.beta / iterate.beta
             yield iterate, upper, max(products, upper - lower) + infeasible * zero
-            iterate, primal, dual = _step(layout, coordinates, iterate, roots, products, linear)
+            iterate, primal, dual, kept = _step(layout, coordinates, iterate, roots, products, linear)
             if not max(primal, dual) > _SHORTEST:
                 return
-            infeasible *= 1.0 - min(primal, dual)
+            infeasible *= 1.0 - (1.0 - kept) * min(primal, dual)
 
 
 @np.errstate(all="ignore")
 def _step(
     layout: Layout, coordinates: Coordinates, iterate: Iterate, roots: _Roots, gap: float, linear: bool
-) -> tuple[Iterate, float, float]:
-    """The next iterate, and the primal and the dual length of the step to it."""
-    system, mu = System(layout, coordinates, iterate), gap / _products(layout, iterate)
+) -> tuple[Iterate, float, float, float]:
+    """The next iterate, the primal and the dual length of the step to it, and the share of infeasibility it aims to keep."""
+    system, mu = System(layout, coordinates, iterate), gap / _products(layout)
     predicted = system.step(0.0)
     lengths = roots.lengths(predicted, 1.0, linear)
-    after = complementarity(layout, iterate.moved(predicted, *lengths))
-    centring = max((after / gap) ** 2, 0.5 * (1.0 - min(lengths)) ** 3)
-    change = system.step(min(max(centring, _LEAST_CENTRING), 1.0) * mu, predicted)
+    centring = max((1.0 - min(lengths)) ** 3, _LEAST_CENTRING)
+    kept = centring if iterate.beta > _FAR * layout.beta else 0.0
+    change = system.step(centring * mu, predicted, kept)
     lengths = roots.lengths(change, _TO_EDGE, linear)
-    return iterate.moved(change, *lengths), *lengths
+    return iterate.moved(change, *lengths), *lengths, kept
 
 
 @np.errstate(all="ignore")
@@ -86,13 +91,10 @@ def objectives(layout: Layout, iterate: Iterate) -> tuple[float, float]:
     return primal, dual
 
 
-def _products(layout: Layout, iterate: Iterate) -> int:
-    """How many products there are."""
-    count = iterate.Z[..., 0].size
-    for family, part in zip(layout.families, iterate.parts, strict=True):
-        if not family.loss.signed:
-            count += part.S[..., 0].size + part.lam.size + len(part.xi) * family.bounded
-    return count
+def _products(layout: Layout) -> float:
+    """How many products there are, those of the lifts with their weight."""
+    lifts = 2 * layout.outputs * len(layout.factor)
+    return layout.emphasis * lifts + sum(family.products for family in layout.families)
 
 
 def _slack(family: Family, part: Part) -> np.ndarray:

@@ -1,7 +1,7 @@
 r"""Newton directions of the interior-point method, all rows at once.
 
 Every inequality obeys Y S = mu I, every multiplier of a ball lambda tau = mu with the slack tau = -<v, diag Y>, every lift
-Z Q = mu I with Q = beta E_44 - K o sum sign P Y P' + (a multiple of diag(I, -1)), and every loss
+Z Q = w mu I (w: Layout.emphasis) with Q = beta E_44 - K o sum sign P Y P' + (a multiple of diag(I, -1)), and every loss
 
     u = (psi*)'(z/p) + xi,    xi (p upper - z) = mu,    z = sum_k Y_44,
 
@@ -42,7 +42,7 @@ class System:
         ]
         self.Z_inverse = np.linalg.inv(iterate.Z)
         self.corner = np.zeros(coordinates.count)
-        self.corner[coordinates.diagonal] = layout.beta
+        self.corner[coordinates.diagonal] = 1.0
         C, F = layout.outputs, coordinates.count
         H = np.zeros((C, F, C, F))
         for row in self.rows:
@@ -64,16 +64,20 @@ class System:
         self.units = 1.0 / np.sqrt(np.diag(whole))
         self.factor = linalg.cho_factor(whole * self.units[:, None] * self.units, check_finite=False)
 
-    def step(self, mu: float, predicted: Iterate | None = None) -> Iterate:
-        """The direction towards the products mu; with a predicted direction, corrected for its second order."""
-        coordinates, target = self.coordinates, mu * self.Z_inverse
+    def step(self, mu: float, predicted: Iterate | None = None, kept: float = 0.0) -> Iterate:
+        """The direction towards the products mu and a share of the infeasibility that is kept.
+
+        With a predicted direction it is corrected for the second order of that.
+        """
+        coordinates, target = self.coordinates, mu * self.layout.emphasis * self.Z_inverse
+        self.beta = self.layout.beta + kept * (self.iterate.beta - self.layout.beta)
         if predicted is not None:
             target = target - symmetric(predicted.Q @ predicted.Z @ self.Z_inverse)
         pull = sum(
-            row.right_side(mu, None if predicted is None else predicted.parts[number])
+            row.right_side(mu, None if predicted is None else predicted.parts[number], kept)
             for number, row in enumerate(self.rows)
         )
-        missing = coordinates.fold(target) - self.corner + np.stack([pull, -pull])
+        missing = coordinates.fold(target) - self.beta * self.corner + np.stack([pull, -pull])
         moves = self._solved(missing)
         change = self._change(moves, target)
         for _ in range(0 if predicted is None else _REFINEMENTS):
@@ -95,7 +99,7 @@ class System:
         dw, dz = moves
         dZ = self.coordinates.unfold(np.stack([dw + dz, dz]))
         dQ = target - self.iterate.Q - symmetric(self.iterate.Q @ dZ @ self.Z_inverse)
-        return Iterate(dZ, dQ, [row.change(dw) for row in self.rows])
+        return Iterate(dZ, dQ, [row.change(dw) for row in self.rows], self.beta - self.iterate.beta)
 
     def _missing(self, change: Iterate) -> np.ndarray:
         """What the multipliers of Z and Z' would lack after a step, (2, outputs, F); but for rounding it is zero."""
@@ -103,4 +107,4 @@ class System:
             self.layout.pulls(row.family, row.part.Y + part.Y)
             for row, part in zip(self.rows, change.parts, strict=True)
         )
-        return self.coordinates.fold(self.iterate.Q + change.Q + np.stack([pull, -pull])) - self.corner
+        return self.coordinates.fold(self.iterate.Q + change.Q + np.stack([pull, -pull])) - self.beta * self.corner

@@ -73,10 +73,11 @@ class Inequalities:
         weighted = flat * (self.softness * self.damping)[:, None]
         system -= (flat.T @ weighted).reshape(system.shape)
 
-    def right_side(self, mu: float, predicted: Part | None) -> np.ndarray:
-        """What a step towards mu adds to the right side of Z, (outputs, F)."""
+    def right_side(self, mu: float, predicted: Part | None, kept: float) -> np.ndarray:
+        """What a step towards mu, and to a share of the residual that is kept, adds to the right side of Z, (outputs, F)."""
         family, part, V = self.family, self.part, self.family.radii
-        target = mu * self.S_inverse - symmetric(part.Y @ self.residual @ self.S_inverse)
+        self.removed = (1.0 - kept) * self.residual
+        target = mu * self.S_inverse - symmetric(part.Y @ self.removed @ self.S_inverse)
         complement = mu + 0.0 * part.lam
         limited = mu + 0.0 * self.z
         if predicted is not None:
@@ -107,11 +108,11 @@ class Inequalities:
         right = self.b_lam - crossed - self.mixed * du[:, None]
         dlam = (self.solver @ right[..., None])[..., 0]
         parts = self.layout.parts(self.coordinates.unfold(dw))
-        dS = family.images(parts) + self.residual
+        dS = family.images(parts) + self.removed
         entries = dlam @ V
         entries[..., -1] += du
         diagonals(dS)[...] += entries
-        dY = self.target - part.Y - symmetric(part.Y @ (dS - self.residual) @ self.S_inverse)
+        dY = self.target - part.Y - symmetric(part.Y @ (dS - self.removed) @ self.S_inverse)
         dtau = self.complement / part.lam - part.tau - part.tau / part.lam * dlam
         dz = dY[..., -1, -1].sum(0)
         dxi = (self.limited + part.xi * dz) * self.inverse_slack - part.xi
@@ -135,7 +136,7 @@ class Equalities:
         flat = self.cross.reshape(len(self.cross), -1)
         system += (flat.T @ (flat * self.family.weight[:, None])).reshape(system.shape)
 
-    def right_side(self, mu: float, predicted: Part | None) -> np.ndarray:
+    def right_side(self, mu: float, predicted: Part | None, kept: float) -> np.ndarray:
         """What the rows add to the right side of Z, (outputs, F)."""
         return np.einsum("g,gof->of", self.family.weight * self.u, self.cross)
 

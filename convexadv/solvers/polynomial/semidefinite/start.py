@@ -1,4 +1,4 @@
-"""Where the interior-point method starts: multipliers that are feasible for certain, and a primal point of their size."""
+"""Where the interior-point method starts: a centred point, feasible for a larger penalty, with large products."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from .coordinates import Coordinates
 from .families import Family, Layout
 from .variables import Iterate, Part, diagonals, inequality
 
-_SIZE = 1.0
-"""First products mu, in units of the mean multiplier: margins are of size one."""
+_SIZE = 100.0
+"""First products mu, in units of the mean multiplier: margins are of size one, and far from the boundary steps are long."""
 
 
 @np.errstate(all="ignore")
 def start(layout: Layout, coordinates: Coordinates) -> Iterate:
-    """An iterate; dual feasible, and primal feasible where the multipliers have a limit.
+    """An iterate; dual feasible for a penalty that is large enough, and primal feasible where the multipliers have a limit.
 
-    The multipliers are half as large as their limits and the penalty allow, at rows that spread over half of their balls;
-    W is zero, and all that stands beside it follows from the products that the multipliers need.
+    The multipliers are half as large as their limits allow, at rows that spread over half of their balls; W is zero, and all
+    that stands beside it follows from the products that the multipliers need. Smaller multipliers would be feasible for the
+    penalty of the problem too, but next to their boundary, and from there steps stay short.
     """
     multipliers = [_multipliers(family) for family in layout.families]
     pull = sum(layout.pulls(family, Y) for family, Y in zip(layout.families, multipliers, strict=True))
-    base = np.full(coordinates.order, layout.beta * (coordinates.order - 1) / coordinates.order)
-    base[-1] = layout.beta / coordinates.order
+    base = np.full(coordinates.order, (coordinates.order - 1) / coordinates.order)
+    base[-1] = 1.0 / coordinates.order
     root = base**-0.5
     size = float(np.abs(np.linalg.eigvalsh(pull * root[:, None] * root)).max())
-    share = min(1.0, 0.5 / size) if size > 0 else 1.0
+    beta = max(layout.beta, 2.0 * size)
     heights = np.concatenate([Y[..., -1, -1].reshape(-1) for Y in multipliers])
-    mu = _SIZE * share * float(heights.mean())
-    Q = np.diag(base) - share * np.stack([pull, -pull])
-    Z = np.zeros_like(Q) + np.diag(mu / base)
-    parts = [_part(layout, family, share * Y, mu) for family, Y in zip(layout.families, multipliers, strict=True)]
-    return Iterate(Z, Q, parts)
+    mu = _SIZE * float(heights.mean())
+    Q = np.diag(beta * base) - np.stack([pull, -pull])
+    Z = np.zeros_like(Q) + np.diag(layout.emphasis * mu / (beta * base))
+    parts = [_part(layout, family, Y, mu) for family, Y in zip(layout.families, multipliers, strict=True)]
+    return Iterate(Z, Q, parts, beta)
 
 
 def _multipliers(family: Family) -> np.ndarray:

@@ -34,6 +34,8 @@ class Iterate(NamedTuple):
     Q: np.ndarray
     """(2, outputs, d + 1, d + 1) their multipliers."""
     parts: list[Part]
+    beta: float
+    """Penalty for which the multipliers are feasible; it falls to that of the problem."""
 
     def moved(self, change: Iterate, primal: float, dual: float) -> Iterate:
         """The sum with a change, of two lengths."""
@@ -48,7 +50,7 @@ class Iterate(NamedTuple):
             )
             for own, step in zip(self.parts, change.parts, strict=True)
         ]
-        return Iterate(self.Z + primal * change.Z, self.Q + dual * change.Q, parts)
+        return Iterate(self.Z + primal * change.Z, self.Q + dual * change.Q, parts, self.beta + dual * change.beta)
 
 
 def symmetric(matrices: np.ndarray) -> np.ndarray:
