@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.linalg import eigh
 
 import convexadv as ca
 from benchmarks.fuzz_problems import problem as drawn
@@ -14,6 +15,7 @@ from convexadv.recovery import neural_decomposition, restore
 from convexadv.solvers.polynomial import in_full
 from convexadv.solvers.polynomial.semidefinite import atoms_of, central_path, layout_of, network_of, operations
 from convexadv.solvers.polynomial.semidefinite.coordinates import Coordinates
+from convexadv.solvers.polynomial.semidefinite.method import _least
 
 HARD = (
     6,
@@ -232,6 +234,17 @@ def test_small_penalties_of_fitted_data_take_few_steps() -> None:
     assert gap >= 0.9 * (objective - lower)
     assert steps <= 24
     assert iterate.beta == pytest.approx(beta, rel=1e-3)
+
+
+@pytest.mark.parametrize("q", [1, 2, 7])
+def test_bounds_leave_out_no_matrix_with_the_least_eigenvalue(q: int) -> None:
+    rng = np.random.default_rng(q)
+    matrices, changes = rng.normal(size=(2, 40, q, q)) * rng.uniform(0.1, 3.0, size=(2, 40, 1, 1))
+    matrices, changes = matrices @ np.swapaxes(matrices, 1, 2), changes + np.swapaxes(changes, 1, 2)
+    expected = min(eigh(change, matrix, eigvals_only=True)[0] for change, matrix in zip(changes, matrices, strict=True))
+    roots = np.linalg.inv(np.linalg.cholesky(matrices))
+    assert _least(roots[None], changes[None]) == pytest.approx(expected, rel=1e-8)
+    assert _least(roots[:1], 0.0 * changes[:1]) == 0.0
 
 
 def test_coordinates_against_dense_sums() -> None:

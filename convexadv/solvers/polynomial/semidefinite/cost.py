@@ -6,8 +6,9 @@ from ....losses import HARD, HINGE, LOGISTIC, SQUARED, SQUARED_HINGE, WORST_SQUA
 from ....problems.polynomial import PolynomialProblem
 from ....problems.terms import Component
 
-_MOST, _LARGEST = 5e9, 2e6
-"""Operations of a step, and numbers in all matrices of one kind, beyond which it is no method for the problem."""
+_MOST, _LARGEST = 4e10, 6e6
+"""Operations of a step (some 4 s of a core), and numbers in all matrices of one kind (1 GB), beyond which it is no method for
+the problem."""
 _STEPS, _CALLS = 30.0, 3e6
 """Usual steps, and what the interpreter takes of a step."""
 _KNOWN = (HINGE, SQUARED_HINGE, LOGISTIC, SQUARED, WORST_SQUARED, HARD)
