@@ -194,7 +194,10 @@ class Logistic(Loss):
         return xp.where(u >= 0, 1.0 / (1.0 + tail), tail / (1.0 + tail))
 
     def conjugate(self, z: Array) -> Array:
-        return _x_log_x(z) + _x_log_x(1.0 - z)
+        xp = namespace(z)
+        inside = xp.where(z < 1.0, z, 0.0 * z)
+        # log1p: where z is tiny, 1 - z has lost its digits, and the bound of a loss near zero with them
+        return _x_log_x(z) + xp.where(z < 1.0, (1.0 - z) * xp.log1p(-inside), 0.0 * z)
 
     def conjugate_derivative(self, z: Array) -> Array:
         xp = namespace(z)

@@ -147,6 +147,24 @@ def test_fenchel_and_young(name):
     np.testing.assert_allclose(loss.value(u) + loss.conjugate(slope), slope * u, rtol=1e-12, atol=1e-13)
 
 
+def test_the_logistic_conjugate_keeps_its_digits_near_the_ends():
+    """With exact numbers: near z = 0 the conjugate is z log z - z, and no value of the loss lies below its tangent."""
+    from decimal import Decimal, localcontext
+
+    loss = get_loss("logistic")
+    with localcontext() as context:
+        context.prec = 60
+        for z in (1e-299, 1e-30, 2.4e-15, 1e-9, 0.3, 1 - 1e-9, float(np.nextafter(1.0, 0.0))):
+            exact = Decimal(z) * Decimal(z).ln() + (1 - Decimal(z)) * (1 - Decimal(z)).ln()
+            for found in (loss.conjugate(np.array([z]))[0], loss.conjugate(torch.tensor([z], dtype=torch.float64))[0]):
+                assert abs(Decimal(float(found)) - exact) <= Decimal(4e-16) * abs(exact) + Decimal(5e-324)
+    assert (loss.conjugate(np.array([0.0, 1.0])) == 0).all()
+    u = np.linspace(-40.0, -30.0, 400)
+    z = loss.derivative(u)
+    tangent = z * u - loss.conjugate(z)  # equals the loss up to rounding of z u and the conjugate
+    np.testing.assert_allclose(tangent, loss.value(u), rtol=1e-12)
+
+
 def test_a_hard_margin_is_a_constraint():
     u = np.array([-2.0, -1e-300, 0.0, 1e-300, 5.0])
     np.testing.assert_array_equal(HARD.value(u[:3]), 0.0)
