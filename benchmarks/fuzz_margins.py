@@ -99,7 +99,8 @@ def one_feature(rng: np.random.Generator, tally: Tally) -> None:
     }
     points = _inside(X, r, np.linspace(-1, 1, 401)[:, None, None] + np.zeros((1, _ROWS, 1)), "l2")
     grid = margins_of(net, points.reshape(-1, 1), np.tile(y, 401)).reshape(401, _ROWS)
-    size = 1e-9 * (abs(grid).max(0) + abs(net.scores(X).reshape(_ROWS, -1)).max(1))
+    scores = abs(net.scores(points.reshape(-1, 1)).reshape(401, _ROWS, -1))  # margins of equal scores are rounding
+    size = 1e-9 * (abs(grid).max(0) + scores.max((0, 2)))
     for norm, each in found.items():
         tally.expect(
             each.lower_bound <= grid.min(0) + _UNDERFLOW,

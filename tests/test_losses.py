@@ -153,11 +153,11 @@ def test_the_logistic_conjugate_keeps_its_digits_near_the_ends():
 
     loss = get_loss("logistic")
     with localcontext() as context:
-        context.prec = 60
+        context.prec = 700
         for z in (1e-299, 1e-30, 2.4e-15, 1e-9, 0.3, 1 - 1e-9, float(np.nextafter(1.0, 0.0))):
             exact = Decimal(z) * Decimal(z).ln() + (1 - Decimal(z)) * (1 - Decimal(z)).ln()
             for found in (loss.conjugate(np.array([z]))[0], loss.conjugate(torch.tensor([z], dtype=torch.float64))[0]):
-                assert abs(Decimal(float(found)) - exact) <= Decimal(4e-16) * abs(exact) + Decimal(5e-324)
+                assert abs(Decimal(float(found)) - exact) <= Decimal("5e-16") * abs(exact)
     assert (loss.conjugate(np.array([0.0, 1.0])) == 0).all()
     u = np.linspace(-40.0, -30.0, 400)
     z = loss.derivative(u)

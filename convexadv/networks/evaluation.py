@@ -68,10 +68,11 @@ def check_scores(scores: Array, dtype: torch.dtype = torch.float64, first: int =
 def _block(network: Network, block: Array, start: int) -> torch.Tensor:
     """Some rows, of which the first has the number ``start``, as a tensor beside the network; InputError if not finite."""
     if not is_tensor(block):  # a copy: read-only and reversed arrays have no tensor form
-        block = torch.from_numpy(np.array(block, dtype=np.float32 if block.dtype == np.float32 else np.float64))
+        dtype = np.float32 if block.dtype == np.float32 else np.float64
+        block = torch.from_numpy(np.array(block, dtype=dtype, order="C"))
     block = block.detach().to(network.shift.device)
     block = block if block.is_floating_point() else block.double()
     if not bool(torch.isfinite(block).all()):
         row, column = np.argwhere(~to_numpy(torch.isfinite(block)))[0]
         raise InputError(f"X must be finite: row {start + row}, column {column} is NaN or infinite.")
-    return block
+    return block.contiguous()  # the order of sums, and so every bit, is that of any other layout
