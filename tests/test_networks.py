@@ -240,12 +240,12 @@ def test_zero_network(classes):
 
 
 def test_the_layout_of_the_rows_changes_no_bit():
-    """Columns of very different units make the order of sums visible."""
-    network, X = make(d=4), inputs(200) * 10.0 ** np.array([-9.0, 8.0, 0.0, 4.0])
-    wide = np.zeros((200, 8))
-    wide[:, ::2] = X
-    for rows in (np.asfortranarray(X), wide[:, ::2], X[::-1].copy()[::-1], torch.from_numpy(np.asfortranarray(X))):
-        np.testing.assert_array_equal(np.asarray(network.scores(rows)), network.scores(X))
+    for n, d, m in ((2, 4, 5), (3, 3, 5), (3, 4, 2), (200, 4, 5)):
+        network, X = make(m=m, d=d), inputs(n, d)
+        wide = np.zeros((n, 2 * d))
+        wide[:, ::2] = X
+        for rows in (np.asfortranarray(X), wide[:, ::2], X[::-1].copy()[::-1], torch.from_numpy(np.asfortranarray(X))):
+            np.testing.assert_array_equal(np.asarray(network.scores(rows)), network.scores(X))
 
 
 def test_repr_names_sizes_and_classes():
