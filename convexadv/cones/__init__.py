@@ -1,6 +1,6 @@
 r"""Cones of activation patterns: interior points, projections with multipliers, and points moved into their cones.
 
-The cone of gate k keeps its pattern D_ik constant over the ball of every row ([PE20], [BGS22]; design note, 1.5):
+The cone of gate k keeps its pattern D_ik constant over the ball of every row ([PE20], [BGS22]; docs/mathematics.md):
 
     K_k = {v : S_ik x_i'v >= r_i ||E v||_q for all rows i},    S_ik = 2 D_ik - 1,  E v the perturbed entries of v,
 

@@ -58,7 +58,8 @@ def solve(
     ----------
     problem : PolynomialProblem, ReLUProblem or GatedReLUProblem
     solver : {"auto", "torch", "SCS", "CLARABEL", "MOSEK"}
-        "auto" is the torch backend. The others write the semidefinite programme in full and need memory of order n d^2.
+        "auto" is the torch backend. The others write the semidefinite or second-order cone programme in full; for polynomial
+        problems SCS needs memory of order n d^2, CLARABEL of order n d^4.
     tol : float
         Relative gap at which the torch backend stops. Conic solvers stop by their own rule (``options`` reach them);
         the gap of their answer is measured all the same.
@@ -66,8 +67,8 @@ def solve(
         Rounds of column generation, or iterations of the conic solver.
     time_limit : float, optional
         Seconds.
-    warm_start : Solution or PolynomialNetwork, optional
-        Where the torch backend starts.
+    warm_start : Solution or Network, optional
+        Where the torch backend starts: a solution of a similar problem or its network.
     callback : callable, optional
         Called with a :class:`Record` after every round; a true result stops the solve.
     device : str, optional

@@ -6,6 +6,7 @@ cone for ReLU networks) exceeds beta at the dual solution. The same prices bound
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -72,11 +73,12 @@ class Growth:
 
     def __str__(self) -> str:
         lines = [f"{'gates':>6} {'objective':>13} {'bound':>13} {'candidates':>10} {'price/beta':>10} {'added':>6}"]
-        lines += [
-            f"{each.gates:>6} {each.objective:>13.8g} {each.lower_bound:>13.8g} {each.candidates:>10} "
-            f"{each.largest_price:>10.4g} {each.added:>6}"
-            for each in self.rounds
-        ]
+        for each in self.rounds:
+            price = "-" if math.isnan(each.largest_price) else f"{each.largest_price:.4g}"
+            lines.append(
+                f"{each.gates:>6} {each.objective:>13.8g} {each.lower_bound:>13.8g} {each.candidates:>10} "
+                f"{price:>10} {each.added:>6}"
+            )
         return "\n".join([*lines, f"the objective fell by {100 * self.improvement:.3g} %"])
 
 

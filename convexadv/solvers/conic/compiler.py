@@ -12,7 +12,7 @@ same.
     [ lambda I + s^2 (sign a D W1 D + curvature I)    (sign s/2) D(2a W1 x + b W2)             ]
     [ (.)'                                           sign f(x) - offset + u - (r/s)^2 lambda   ]  >= 0
 
-with r > 0, D the positive scales, W = sum_o E_ko W_o: the inequality of [KLP24] (design note 1.2) at w =
+with r > 0, D the positive scales, W = sum_o E_ko W_o: the inequality of [KLP24] (docs/mathematics.md) at w =
 offset - u, after the congruence with diag(s I, 1). A group with r = 0 is the linear inequality sign f(x) -
 offset + u >= 0. Hard margins have no u.
 

@@ -11,7 +11,7 @@ rows of equal patterns); epigraphs of norms; a shortfall u a group.
          u - offset + sign x_i'E alpha - r N - sum_k h_k >= 0,       ||E alpha||_q <= N    (rows with a ball)
          h_k >= 0,   h_k + sign x_i'E v_k - r M_k >= 0,              ||E v_k||_q <= M_k    (their unstable gates)
 
-(design note, section 1.5), in units of the longest row, so that nothing depends on the units of the data. With f and
+(docs/mathematics.md), in units of the longest row, so that nothing depends on the units of the data. With f and
 alpha as variables every coefficient of the data stands in the matrix once for each active gate, whatever the number of
 sides, classes and alternatives, and the factorisation keeps it nearly so: with 500 rows, 20 features and 100 gates
 Clarabel needs 0.27 s for an iteration, and 0.39 s where a row names v and w itself.

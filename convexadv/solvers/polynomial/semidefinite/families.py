@@ -1,7 +1,7 @@
 r"""The matrix inequalities of a component: rows of one kind together, as arrays of small matrices.
 
 With P = [[r D, x], [0, 1]] the points of the ball of a row are x + D e r, (e, 1) in the unit ball, and the inequality of a
-group g and alternative k is, K = [[a, b/2], [b/2, c]] entry by entry and w = offset - u ([KLP24]; design note, 1.2),
+group g and alternative k is, K = [[a, b/2], [b/2, c]] entry by entry and w = offset - u ([KLP24]; docs/mathematics.md),
 
     S = sign P'(K o W)P + diag(sum_l lambda_l v_l) + r^2 curvature diag(I, 0) + (u - offset) E_44  >=  0,
 
