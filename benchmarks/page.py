@@ -33,8 +33,6 @@ EXPECTED = {
     "growth": "Growth",
     "oracle": "The worst-case evaluation and its matrix products",
     "speed_polynomial": "Certified robust training of polynomial networks",
-    "speed_wdbc": "The same, first row, one thread",
-    "speed_mnist": "The same, MNIST",
     "speed_relu": "ReLU and gated ReLU networks",
     "relu_real_data": "ReLU and gated ReLU networks on real data",
     "path": "Warm-started paths",
