@@ -142,9 +142,11 @@ class _Split:
         return inner @ self.basis + self.torch.cholesky_solve(outer, self.outside)
 
     def gram(self, jacobian: Any) -> Any:
-        """J (C + S)^-1 J', (K, K)."""
+        """J (C + S)^-1 J', (K, K); with two arrays of this size at a time."""
         x, along = jacobian.x @ self.basis.T, jacobian.v @ self.basis.T
         inner = jacobian.rowwise[:, :, None] * x[:, None] + jacobian.along[:, :, None] * along
         inner = self.torch.linalg.solve_triangular(self.inside, inner.flatten(1).T, upper=False)
         outer = self.torch.linalg.solve_triangular(self.outside, jacobian.rowwise.T, upper=False)
-        return inner.T @ inner + (outer.T @ outer) * (jacobian.x @ jacobian.x.T - x @ x.T)
+        gram = (jacobian.x @ jacobian.x.T).addmm_(x, x.T, alpha=-1.0)
+        gram *= outer.T @ outer
+        return gram.addmm_(inner.T, inner)

@@ -136,10 +136,13 @@ class Jacobian:
         return pull.reshape(-1)
 
     def gram(self) -> Any:
-        """J J', (K, K)."""
+        """J J', (K, K); with two arrays of this size at a time."""
+        gram = self.x @ self.x.T
+        gram *= self.rowwise @ self.rowwise.T
         cross = (self.rowwise * self.products) @ self.along.T
-        inner = (self.rowwise @ self.rowwise.T) * (self.x @ self.x.T)
-        return inner + cross + cross.T + (self.along * (self.v * self.v).sum(1)) @ self.along.T
+        gram += cross
+        gram += cross.T
+        return gram.addmm_(self.along * (self.v * self.v).sum(1), self.along.T)
 
     def squared(self, curvature: Any) -> Any:
         """J'diag(curvature)J, (m d, m d)."""
