@@ -73,7 +73,8 @@ def test_package_imports_what_it_declares(setup: configparser.ConfigParser) -> N
 def test_extra_of_the_benchmarks_is_what_they_import(setup: configparser.ConfigParser) -> None:
     base = modules(setup["options"]["install_requires"])
     extras = setup["options.extras_require"]
-    known = base | modules(extras["bench"]) | modules(extras["plot"]) | {"benchmarks"}
+    assert "convexadv[onnx,plot]" in extras["bench"]
+    known = base | modules(extras["bench"]) | modules(extras["onnx"]) | modules(extras["plot"]) | {"benchmarks"}
     for path in (ROOT / "benchmarks").glob("*.py"):
         if path.name.startswith("peer_"):  # runs in the environment of the peer
             continue
