@@ -192,32 +192,22 @@ def _training(rng: np.random.Generator) -> Any:
     return write
 
 
-def _attack(rng: np.random.Generator) -> Any:
-    net, X = _network(rng), rng.standard_normal((3, 3))
+def _verb(verb: str, *options: str) -> Callable[[np.random.Generator], Any]:
+    """A verb of the command line for a network and rows on disk; the last option takes the target."""
 
-    def write(path: Path) -> int:
-        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-            with _unlimited():
-                ca.save(net, f"{folder}/network.safetensors")
-                np.savez(f"{folder}/rows.npz", X=X, y=net.predict(X))
-            files = [f"{folder}/network.safetensors", f"{folder}/rows.npz"]
-            return main(["attack", *files, "--radius", "0.1", "--steps", "1", "--restarts", "1", "--out", str(path)])
+    def make(rng: np.random.Generator) -> Any:
+        net, X = _network(rng), rng.standard_normal((3, 3))
 
-    return write
+        def write(path: Path) -> int:
+            with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+                with _unlimited():
+                    ca.save(net, f"{folder}/network.safetensors")
+                    np.savez(f"{folder}/rows.npz", X=X, y=net.predict(X))
+                return main([verb, f"{folder}/network.safetensors", f"{folder}/rows.npz", *options, str(path)])
 
+        return write
 
-def _certify(rng: np.random.Generator) -> Any:
-    net, X = _network(rng), rng.standard_normal((3, 3))
-
-    def write(path: Path) -> int:
-        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-            with _unlimited():
-                ca.save(net, f"{folder}/network.safetensors")
-                np.savez(f"{folder}/rows.npz", X=X, y=net.predict(X))
-            files = [f"{folder}/network.safetensors", f"{folder}/rows.npz"]
-            return main(["certify", *files, "--radius", "0.1", "--json", str(path)])
-
-    return write
+    return make
 
 
 @contextlib.contextmanager
@@ -248,8 +238,8 @@ _WRITERS: dict[str, Callable[[np.random.Generator], Callable[[Path], Any]]] = {
     "record": lambda rng: functools.partial(_record, rng.random(50).tolist()),
     "checkpoint of a solve": _solve,
     "checkpoint of a training": _training,
-    "attack .npz": _attack,
-    "certify .json": _certify,
+    "attack .npz": _verb("attack", "--radius", "0.1", "--steps", "1", "--restarts", "1", "--out"),
+    "certify .json": _verb("certify", "--radius", "0.1", "--json"),
 }
 
 

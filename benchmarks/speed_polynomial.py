@@ -36,7 +36,7 @@ def main() -> int:
             result = raced(name, solver, arguments)
             print(f"    {_summary(result)}", flush=True)
             document["results"].append(result)
-    document["ratios"] = _ratios(document["results"])
+    document["ratios"] = ratios(document["results"])
     print("\n" + report(document))
     out = arguments.out or (None if _partial(arguments) else record.RESULTS / "speed_polynomial.json")
     if out is None:
@@ -87,7 +87,7 @@ def raced(name: str, solver: str, arguments: argparse.Namespace) -> dict[str, An
     return {**result, **apart.run(command, limit * (race.runs + 1.0) + _GRACE, environment)}
 
 
-def _ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """How many times faster torch is than each conic solver that ran beside it."""
     return [
         {
@@ -96,7 +96,7 @@ def _ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "ratio": other["seconds"] / mine["seconds"],
             "target": mine["ratio_target"] if other["solver"] == "CLARABEL" else None,
             "finished": other["status"] != "time_limit",
-            "certified": _certified(mine),
+            "certified": certified(mine),
         }
         for mine in results
         for other in results
@@ -105,7 +105,7 @@ def _ratios(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _certified(result: dict[str, Any]) -> bool:
+def certified(result: dict[str, Any]) -> bool:
     return result.get("gap") is not None and result["gap"] <= result["tol"]
 
 
@@ -164,7 +164,7 @@ def _cells(result: dict[str, Any]) -> list[str]:
 def _target(result: dict[str, Any]) -> str:
     if result["target"] is None:
         return "-"
-    reached = _certified(result) and result["seconds"] <= result["target"]
+    reached = certified(result) and result["seconds"] <= result["target"]
     return f"{result['target']:g}{'+' if reached else '-'}"
 
 

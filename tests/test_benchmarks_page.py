@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import apart, features10, growth, oracle, page, race_plots, race_runs, race_table, record, tables
+from benchmarks import (
+    apart,
+    features10,
+    growth,
+    oracle,
+    page,
+    race_plots,
+    race_runs,
+    race_table,
+    record,
+    speed_polynomial,
+    tables,
+)
 from benchmarks.races import RACES, TEN
 
 
@@ -160,7 +172,9 @@ def test_a_missed_target_has_a_minus_and_a_solver_that_was_stopped_says_more_tha
     own |= {"target": 30.0, "ratio_target": 1000.0, "memory_target": 3.0, "peak_bytes": 200, "data_bytes": 50}
     other = {"row": "wdbc-200", "solver": "CLARABEL", "status": "time_limit", "seconds": 50.0}
     machine = {"date": "2026-01-02 03:04 UTC", "hardware": {"threads": 2, "cores": 4}}
-    record.write(tmp_path / "speed_polynomial.json", {**machine, "results": [{**own, "threads": 1}, other]})
+    results = [{**own, "threads": 1}, other]
+    document = {**machine, "results": results, "ratios": speed_polynomial.ratios(results)}
+    record.write(tmp_path / "speed_polynomial.json", document)
     *_, last, _, origin = tables.polynomial(tmp_path).splitlines()
     assert origin.startswith("2026-01-02, 2 of 4 cores (wdbc-200: 1), ")
     assert "0.1; CLARABEL more than 50" in last

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from .._checks import number, positive_integer
 from ..errors import InputError
 from ..robustness.pgd import projected_gradient
-from .points import AtPoints, as_floats, check_ball, frozen_statistics, neighbourhood
+from .points import AtPoints, as_floats, check_ball, frozen_statistics, neighbourhood, usual_step
 
 
 class Objective(Protocol):
@@ -163,10 +163,8 @@ class TRADES:
                 return F.kl_div(scores, target, reduction="none", log_target=True).sum(1)
 
             start = ball.project(ball.rows + 1e-3 * self.radius * ball.steepest(_normal(ball.rows, generator)))
-            step = min(self.radius, 2.5 * self.radius / self.steps)
-            points = projected_gradient(
-                divergence, start, ball.project, ball.steepest, [step] * self.steps, keep="last"
-            )
+            steps = [usual_step(self.radius, self.steps)] * self.steps
+            points = projected_gradient(divergence, start, ball.project, ball.steepest, steps, keep="last")
         clean = model(x).float()
         attacked = F.log_softmax(model(points.view(x.shape)).float(), dim=1)
         apart = F.kl_div(attacked, F.log_softmax(clean, dim=1), reduction="batchmean", log_target=True)

@@ -94,7 +94,7 @@ class Adversarial(AtPoints):
         -------
         tensor (n, ...)
         """
-        step = min(self.radius, 2.5 * self.radius / self.steps) if self.step_size is None else self.step_size
+        step = usual_step(self.radius, self.steps) if self.step_size is None else self.step_size
         ball = neighbourhood(x, self.radius, self.norm, self.bounds)
 
         with frozen_statistics(model):
@@ -199,6 +199,11 @@ def neighbourhood(x: torch.Tensor, radius: float, norm: str, bounds: tuple[float
     rows = x.detach().reshape(len(x), -1)
     low, high = (None, None) if bounds is None else (rows.new_full(rows.shape[1:], float(value)) for value in bounds)
     return Neighbourhood(rows, rows.new_full((len(rows),), radius), norm, low, high)
+
+
+def usual_step(radius: float, steps: int) -> float:
+    """Length of a step of ascent where none is given: 2.5 radius / steps, at most the radius."""
+    return min(radius, 2.5 * radius / steps)
 
 
 def _ascended(
